@@ -1,0 +1,5 @@
+//! The `elonnx` command; everything is in [`elonnx::cli`].
+
+fn main() -> std::process::ExitCode {
+    elonnx::cli::main()
+}

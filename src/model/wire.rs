@@ -1,0 +1,1 @@
+//! Protobuf wire format: a bounds-checked field scanner.

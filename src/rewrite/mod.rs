@@ -1,0 +1,33 @@
+//! Graph to graph: finds losses, swaps them for the encouraging loss, and back.
+//!
+//! Words: a *rule* recognises one form a loss takes in the wild, a *match* is what it found, a *plan* the edits, a
+//! *report* what was changed and why, or why nothing matched.
+
+mod function;
+mod inline;
+mod inspect;
+mod options;
+mod patch;
+mod report;
+mod unpatch;
+mod artifacts;
+
+pub use artifacts::{patch_artifacts, ArtifactsReport};
+pub use function::{function_for, Signature};
+pub use inline::inline;
+pub use inspect::{inspect, Inspection};
+pub use options::PatchOptions;
+pub use patch::{patch, Patched};
+pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
+pub use unpatch::unpatch;
+
+/// Domain of the operators.
+pub const DOMAIN: &str = "ai.elonnx";
+/// Version of [`DOMAIN`].
+pub const DOMAIN_VERSION: i64 = 1;
+/// Forward op: (logits, labels, class_weights?, bonus_weight?) → (loss, margin?).
+pub const LOSS_OP: &str = "EncouragingLoss";
+/// Gradient op: (dloss, logits, labels, class_weights?, bonus_weight?, margin?) → dlogits.
+pub const GRAD_OP: &str = "EncouragingLossGrad";
+/// Fused op: inputs of the loss → (loss, margin, dlogits).
+pub const LOSS_AND_GRAD_OP: &str = "EncouragingLossAndGrad";

@@ -1,0 +1,1 @@
+//! ONNX Runtime: the ops on its C tables, the plugin, `ort` sessions.
