@@ -3,6 +3,7 @@
 //! Words: a *rule* recognises one form a loss takes in the wild, a *match* is what it found, a *plan* the edits, a
 //! *report* what was changed and why, or why nothing matched.
 
+mod evaluate;
 mod function;
 mod inline;
 mod inspect;
