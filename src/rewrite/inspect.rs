@@ -56,7 +56,7 @@ pub fn inspect(document: &Document) -> Result<Inspection, RewriteError> {
     };
     let (candidates, _) = logits::find_logits(document, &context.index, &context.shapes);
     let mut external_files: Vec<String> =
-        document.external_references().iter().map(|r| r.location.display().to_string()).collect();
+        document.external_references()?.iter().map(|r| r.location.display().to_string()).collect();
     external_files.sort();
     external_files.dedup();
     Ok(Inspection {

@@ -8,7 +8,7 @@ use super::{is_our_op, Context, Findings, Refusal};
 use crate::rewrite::report::Action;
 use crate::rewrite::{GRAD_OP, LOSS_AND_GRAD_OP};
 
-pub(super) const RULE: &str = "encouraging-loss";
+pub(crate) const RULE: &str = "encouraging-loss";
 
 /// The attributes of version 1 of the operators.
 const ATTRIBUTES: [&str; 7] =

@@ -3,8 +3,7 @@
 //! A rule that has run a piece of graph on probe logits and labels asks here what it computed. All candidates are
 //! tried with the numbers that stand in the graph as constants (log_end, weights, smoothing …), in f64.
 
-use crate::loss::margin::MarginLoss;
-use crate::loss::{Bonus, EncouragingLoss, Reduction};
+use crate::loss::{Bonus, EncouragingLoss, MarginLoss, Reduction};
 
 /// Constants in a graph are f32, and authors clamp at 1e-12 or so; probes stay where that does not show.
 const TOLERANCE: f64 = 2e-5;

@@ -6,24 +6,29 @@
 //! | `softmax-cross-entropy` | ONNX `SoftmaxCrossEntropyLoss`, ORT Training's `SoftmaxCrossEntropyLossInternal` |
 //! | `negative-log-likelihood` | `LogSoftmax` + `NegativeLogLikelihoodLoss` (also ORT's `…Internal`) |
 //! | `computed` | any spelling in elementary ops, by what it computes |
+//! | `other-loss` | names what is none of these, to leave it alone |
 //! | `training-pair` | the gradient that belongs to a loss found by the first two |
 
 mod computed;
-mod encouraging_op;
+pub(crate) mod encouraging_op;
 mod exporter_metadata;
-mod family;
+pub(crate) mod family;
 mod linear;
 mod negative_log_likelihood;
+mod other_losses;
 mod softmax_cross_entropy;
 mod training_pair;
 
 use std::collections::HashSet;
 
+use bytes::BytesMut;
+
 use crate::loss::EncouragingLoss;
+use crate::model::proto::NodeProto;
 use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Shapes};
 
 use super::report::{Action, LossReport, NearMiss};
-use super::{RewriteError, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP, DOMAIN};
+use super::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP, RewriteError};
 
 /// What the rules see of one graph.
 pub(crate) struct Context<'g> {
@@ -177,6 +182,9 @@ pub(crate) fn find(context: &Context) -> Result<Findings, RewriteError> {
     }
     computed::find(context, &mut taken, &mut findings)?;
     report_unexplained(context, &taken, &mut findings);
+    if findings.matches.is_empty() && findings.others.is_empty() {
+        other_losses::find(context, &mut findings);
+    }
     training_pair::check_no_orphans(context, &findings)?;
     Ok(findings)
 }
@@ -319,11 +327,21 @@ pub(crate) fn find_nested(document: &Document, opset: i64) -> Result<Vec<LossRep
             continue;
         }
         let place = format!("function {}::{}", domain, proto.name.as_deref().unwrap_or_default());
-        let graph = Graph::from_nodes(&proto.node, &place)?;
+        let graph = function_graph(&proto.node, &place)?;
         report_nested(&graph, place.clone(), opset, "a function body; inline it first (onnx.inliner) or patch before it is made a function", &mut reports);
         nested_in(&graph, &place, opset, 0, &mut reports)?;
     }
     Ok(reports)
+}
+
+/// The nodes of a function as a graph (without types: its inputs have none).
+fn function_graph(nodes: &[NodeProto], place: &str) -> Result<Graph, RewriteError> {
+    let mut bytes = BytesMut::new();
+    for node in nodes {
+        // GraphProto.node is field 1
+        prost::encoding::message::encode(1, node, &mut bytes);
+    }
+    Ok(Graph::decode(bytes.freeze(), place)?)
 }
 
 /// How deep bodies are followed; ONNX files in the wild stay below 5.
