@@ -122,6 +122,8 @@ impl NodeBuilder {
         self
     }
 
+    /// The node.
+    #[must_use]
     pub fn build(self) -> NodeProto {
         self.node
     }
