@@ -282,6 +282,44 @@ mod tests {
         assert!((out.loss[0] - expected).abs() < 1e-14, "{} {expected}", out.loss[0]);
     }
 
+    /// Losses and gradients by PyTorch, where the project's shared data is at hand.
+    #[test]
+    fn cross_entropy_is_pytorchs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/models/exports_loss/reference_torch.npz");
+        let Ok(file) = std::fs::File::open(path) else {
+            println!("skipped: no {path}");
+            return;
+        };
+        let mut npz = ndarray_npy::NpzReader::new(file).unwrap();
+        let plain = EncouragingLoss::cross_entropy().to_builder();
+        for (name, builder) in [
+            ("ce_mean", plain),
+            ("ce_sum", plain.reduction(Reduction::Sum)),
+            ("ce_ignore-100", plain.ignore_index(Some(-100))),
+            ("ce_smooth0.1", plain.label_smoothing(0.1)),
+            ("ce_3d_ncd", plain),
+            ("ce_3d_ignore", plain.ignore_index(Some(-100))),
+        ] {
+            let mut array = |what: &str| -> ndarray::ArrayD<f32> { npz.by_name(&format!("{name}/{what}")).unwrap() };
+            let (logits, loss, dlogits) = (array("logits"), array("loss"), array("dloss_dlogits"));
+            let labels: ndarray::ArrayD<i64> = npz.by_name(&format!("{name}/labels")).unwrap();
+            let values: Vec<f64> = logits.iter().map(|&x| x.into()).collect();
+            let labels: Vec<i64> = labels.iter().copied().collect();
+            let input = Input {
+                logits: &values,
+                shape: logits.shape(),
+                labels: &labels,
+                class_weights: None,
+                bonus_weight: None,
+            };
+            let out = evaluate(&builder.build().unwrap(), &input, &[1.0]).unwrap();
+            assert!((out.loss[0] / f64::from(loss.sum()) - 1.0).abs() < 1e-6, "{name}");
+            for (got, expected) in out.dlogits.iter().zip(&dlogits) {
+                assert!((got - f64::from(*expected)).abs() < 1e-6, "{name}: {got} {expected}");
+            }
+        }
+    }
+
     /// The paper's own form, on probabilities.
     #[test]
     fn encouraging_loss_is_cross_entropy_plus_the_papers_bonus() {
