@@ -13,10 +13,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Cast" => cast(call)?,
         "CastLike" => {
             let x = call.input(0)?;
-            Tensor {
-                dims: x.dims.clone(),
-                data: x.data.cast(call.input(1)?.kind()),
-            }
+            Tensor { dims: x.dims.clone(), data: x.data.cast(call.input(1)?.kind()) }
         }
         "Neg" => signed(call, |x| -x, i64::wrapping_neg)?,
         "Abs" => signed(call, f64::abs, i64::wrapping_abs)?,
@@ -39,9 +36,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "IsInf" => {
             let negative = call.int("detect_negative", 1) != 0;
             let positive = call.int("detect_positive", 1) != 0;
-            test(call, |x| {
-                x.is_infinite() && if x > 0.0 { positive } else { negative }
-            })?
+            test(call, |x| x.is_infinite() && if x > 0.0 { positive } else { negative })?
         }
         "Not" => {
             let x = call.input(0)?;
@@ -58,19 +53,9 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Add" => binary(call, |a, b| a + b, |a, b| Ok(a.wrapping_add(b)))?,
         "Sub" => binary(call, |a, b| a - b, |a, b| Ok(a.wrapping_sub(b)))?,
         "Mul" => binary(call, |a, b| a * b, |a, b| Ok(a.wrapping_mul(b)))?,
-        "Div" => binary(
-            call,
-            |a, b| a / b,
-            |a, b| nonzero(b).map(|b| a.wrapping_div(b)),
-        )?,
-        "Mod" if call.int("fmod", 0) != 0 => binary(
-            call,
-            |a, b| a % b,
-            |a, b| nonzero(b).map(|b| a.wrapping_rem(b)),
-        )?,
-        "Mod" => binary(call, floor_modulo, |a, b| {
-            nonzero(b).map(|b| integer_floor_modulo(a, b))
-        })?,
+        "Div" => binary(call, |a, b| a / b, |a, b| nonzero(b).map(|b| a.wrapping_div(b)))?,
+        "Mod" if call.int("fmod", 0) != 0 => binary(call, |a, b| a % b, |a, b| nonzero(b).map(|b| a.wrapping_rem(b)))?,
+        "Mod" => binary(call, floor_modulo, |a, b| nonzero(b).map(|b| integer_floor_modulo(a, b)))?,
         "Pow" => pow(call)?,
         "Min" => variadic(call, float_min, |a, b| a.min(b))?,
         "Max" => variadic(call, float_max, |a, b| a.max(b))?,
@@ -78,10 +63,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Mean" => {
             let count = call.inputs.len() as f64;
             let sum = variadic(call, |a, b| a + b, i64::wrapping_add)?;
-            Tensor::floats(
-                &sum.dims,
-                sum.as_floats()?.iter().map(|x| x / count).collect(),
-            )
+            Tensor::floats(&sum.dims, sum.as_floats()?.iter().map(|x| x / count).collect())
         }
         "Clip" => clip(call)?,
         "Where" => choose(call)?,
@@ -110,18 +92,12 @@ fn cast(call: &Call) -> Result<Tensor, Fault> {
     let to = i32::try_from(call.int("to", 0)).unwrap_or_default();
     let kind = Kind::of(to).ok_or_else(|| Fault::Unsupported(format!("Cast to data type {to}")))?;
     let x = call.input(0)?;
-    Ok(Tensor {
-        dims: x.dims.clone(),
-        data: x.data.cast(kind),
-    })
+    Ok(Tensor { dims: x.dims.clone(), data: x.data.cast(kind) })
 }
 
 fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
-    Ok(Tensor::floats(
-        &x.dims,
-        x.as_floats()?.iter().map(|&v| f(v)).collect(),
-    ))
+    Ok(Tensor::floats(&x.dims, x.as_floats()?.iter().map(|&v| f(v)).collect()))
 }
 
 fn signed(call: &Call, f: impl Fn(f64) -> f64, g: impl Fn(i64) -> i64) -> Result<Tensor, Fault> {
@@ -134,10 +110,7 @@ fn signed(call: &Call, f: impl Fn(f64) -> f64, g: impl Fn(i64) -> i64) -> Result
 
 fn test(call: &Call, f: impl Fn(f64) -> bool) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
-    Ok(Tensor::bools(
-        &x.dims,
-        x.as_floats()?.iter().map(|&v| f(v)).collect(),
-    ))
+    Ok(Tensor::bools(&x.dims, x.as_floats()?.iter().map(|&v| f(v)).collect()))
 }
 
 /// Both inputs, brought to one shape.
@@ -155,11 +128,7 @@ fn logical(call: &Call, f: impl Fn(bool, bool) -> bool) -> Result<Tensor, Fault>
     Ok(Tensor::bools(&a.dims, zip(a.as_bools()?, b.as_bools()?, f)))
 }
 
-fn compare(
-    call: &Call,
-    f: impl Fn(f64, f64) -> bool,
-    g: impl Fn(i64, i64) -> bool,
-) -> Result<Tensor, Fault> {
+fn compare(call: &Call, f: impl Fn(f64, f64) -> bool, g: impl Fn(i64, i64) -> bool) -> Result<Tensor, Fault> {
     let (a, b) = broadcast_pair(call.input(0)?, call.input(1)?)?;
     let result = match (&a.data, &b.data) {
         (Data::Float(x), Data::Float(y)) => zip(x, y, f),
@@ -180,11 +149,7 @@ fn arithmetic(
     match (&a.data, &b.data) {
         (Data::Float(x), Data::Float(y)) => Ok(Tensor::floats(&a.dims, zip(x, y, f))),
         (Data::Int(x), Data::Int(y)) => {
-            let values = x
-                .iter()
-                .zip(y)
-                .map(|(&x, &y)| g(x, y))
-                .collect::<Result<_, _>>()?;
+            let values = x.iter().zip(y).map(|(&x, &y)| g(x, y)).collect::<Result<_, _>>()?;
             Ok(Tensor::ints(&a.dims, values))
         }
         (Data::Bool(_), Data::Bool(_)) => Err(Fault::invalid("arithmetic on bools")),
@@ -200,11 +165,7 @@ fn binary(
     arithmetic(call.input(0)?, call.input(1)?, f, g)
 }
 
-fn variadic(
-    call: &Call,
-    f: impl Fn(f64, f64) -> f64,
-    g: impl Fn(i64, i64) -> i64,
-) -> Result<Tensor, Fault> {
+fn variadic(call: &Call, f: impl Fn(f64, f64) -> f64, g: impl Fn(i64, i64) -> i64) -> Result<Tensor, Fault> {
     let inputs = call.all_inputs()?;
     let mut result = call.input(0)?.clone();
     for input in inputs.into_iter().skip(1) {
@@ -217,87 +178,48 @@ fn variadic(
 fn pow(call: &Call) -> Result<Tensor, Fault> {
     let base = call.input(0)?;
     let exponent = call.input(1)?;
-    let as_float = |t: &Tensor| Tensor {
-        dims: t.dims.clone(),
-        data: t.data.cast(Kind::Float),
-    };
-    let power = arithmetic(&as_float(base), &as_float(exponent), f64::powf, |_, _| {
-        Ok(0)
-    })?;
+    let as_float = |t: &Tensor| Tensor { dims: t.dims.clone(), data: t.data.cast(Kind::Float) };
+    let power = arithmetic(&as_float(base), &as_float(exponent), f64::powf, |_, _| Ok(0))?;
     match (&base.data, &exponent.data) {
         (Data::Bool(_), _) | (_, Data::Bool(_)) => Err(Fault::invalid("arithmetic on bools")),
-        (Data::Int(_), Data::Int(e)) if e.iter().all(|&e| e >= 0) => arithmetic(
-            base,
-            exponent,
-            |_, _| 0.0,
-            |b, e| Ok(b.wrapping_pow(u32::try_from(e).unwrap_or(u32::MAX))),
-        ),
-        (Data::Int(_), _) => Ok(Tensor {
-            dims: power.dims.clone(),
-            data: power.data.cast(Kind::Int),
-        }),
+        (Data::Int(_), Data::Int(e)) if e.iter().all(|&e| e >= 0) => {
+            arithmetic(base, exponent, |_, _| 0.0, |b, e| Ok(b.wrapping_pow(u32::try_from(e).unwrap_or(u32::MAX))))
+        }
+        (Data::Int(_), _) => Ok(Tensor { dims: power.dims.clone(), data: power.data.cast(Kind::Int) }),
         (Data::Float(_), _) => Ok(power),
     }
 }
 
 fn nonzero(divisor: i64) -> Result<i64, Fault> {
-    if divisor == 0 {
-        Err(Fault::invalid("division of an integer by zero"))
-    } else {
-        Ok(divisor)
-    }
+    if divisor == 0 { Err(Fault::invalid("division of an integer by zero")) } else { Ok(divisor) }
 }
 
 /// The remainder with the divisor's sign, as in Python.
 fn floor_modulo(a: f64, b: f64) -> f64 {
     let remainder = a % b;
-    if remainder != 0.0 && (remainder < 0.0) != (b < 0.0) {
-        remainder + b
-    } else {
-        remainder
-    }
+    if remainder != 0.0 && (remainder < 0.0) != (b < 0.0) { remainder + b } else { remainder }
 }
 
 fn integer_floor_modulo(a: i64, b: i64) -> i64 {
     let remainder = a.wrapping_rem(b);
-    if remainder != 0 && (remainder < 0) != (b < 0) {
-        remainder + b
-    } else {
-        remainder
-    }
+    if remainder != 0 && (remainder < 0) != (b < 0) { remainder + b } else { remainder }
 }
 
 /// NaN wins, as in numpy.
 fn float_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.min(b)
-    }
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
 }
 
 fn float_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.max(b)
-    }
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 fn sign(x: f64) -> f64 {
-    if x == 0.0 || x.is_nan() {
-        x
-    } else {
-        x.signum()
-    }
+    if x == 0.0 || x.is_nan() { x } else { x.signum() }
 }
 
 fn sigmoid(x: f64) -> f64 {
-    if x < 0.0 {
-        x.exp() / (1.0 + x.exp())
-    } else {
-        1.0 / (1.0 + (-x).exp())
-    }
+    if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
 }
 
 fn softplus(x: f64) -> f64 {
@@ -326,34 +248,18 @@ fn clip(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let bound = |position: usize, name: &str| -> Result<Option<Tensor>, Fault> {
         match (call.optional(position), call.node.attr_float(name)) {
-            (Some(t), _) if t.len() == 1 => Ok(Some(Tensor {
-                dims: vec![],
-                data: t.data.clone(),
-            })),
-            (Some(t), _) => Err(Fault::invalid(format!(
-                "a bound of Clip has the shape {:?}",
-                t.dims
-            ))),
+            (Some(t), _) if t.len() == 1 => Ok(Some(Tensor { dims: vec![], data: t.data.clone() })),
+            (Some(t), _) => Err(Fault::invalid(format!("a bound of Clip has the shape {:?}", t.dims))),
             (None, Some(value)) => Ok(Some(Tensor::scalar(value.into()))),
             (None, None) => Ok(None),
         }
     };
     let mut result = x.clone();
     if let Some(low) = bound(1, "min")? {
-        result = arithmetic(
-            &result,
-            &low,
-            |x, low| if x < low { low } else { x },
-            |x, low| Ok(x.max(low)),
-        )?;
+        result = arithmetic(&result, &low, |x, low| if x < low { low } else { x }, |x, low| Ok(x.max(low)))?;
     }
     if let Some(high) = bound(2, "max")? {
-        result = arithmetic(
-            &result,
-            &high,
-            |x, high| if x > high { high } else { x },
-            |x, high| Ok(x.min(high)),
-        )?;
+        result = arithmetic(&result, &high, |x, high| if x > high { high } else { x }, |x, high| Ok(x.min(high)))?;
     }
     Ok(result)
 }
@@ -365,11 +271,7 @@ fn choose(call: &Call) -> Result<Tensor, Fault> {
     let mut both = x.broadcast_to(&dims)?.data;
     let size = both.len();
     both.append(&y.broadcast_to(&dims)?.data)?;
-    let indices: Vec<usize> = condition
-        .as_bools()?
-        .iter()
-        .enumerate()
-        .map(|(i, &first)| if first { i } else { size + i })
-        .collect();
+    let indices: Vec<usize> =
+        condition.as_bools()?.iter().enumerate().map(|(i, &first)| if first { i } else { size + i }).collect();
     Tensor::new(dims, both.take(&indices))
 }

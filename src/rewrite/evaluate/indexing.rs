@@ -21,11 +21,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
 
 /// An index of a file as a position; negative ones count from the end.
 fn position(index: i64, size: usize) -> Result<usize, Fault> {
-    let from_start = if index < 0 {
-        index + size as i64
-    } else {
-        index
-    };
+    let from_start = if index < 0 { index + size as i64 } else { index };
     usize::try_from(from_start)
         .ok()
         .filter(|&i| i < size)
@@ -39,11 +35,7 @@ fn gather(call: &Call) -> Result<Tensor, Fault> {
     if element_count(&dims)? == 0 {
         return x.gathered(dims, &[]);
     }
-    let rows: Vec<usize> = indices
-        .as_ints()?
-        .iter()
-        .map(|&i| position(i, x.dims[axis]))
-        .collect::<Result<_, _>>()?;
+    let rows: Vec<usize> = indices.as_ints()?.iter().map(|&i| position(i, x.dims[axis])).collect::<Result<_, _>>()?;
     let outer = element_count(&x.dims[..axis])?;
     let inner = element_count(&x.dims[axis + 1..])?;
     let mut positions = Vec::with_capacity(outer * rows.len() * inner);
@@ -58,13 +50,9 @@ fn gather(call: &Call) -> Result<Tensor, Fault> {
 
 /// For each element of `indices`, the position it names in a tensor of shape `dims` along `axis`.
 fn positions_along(dims: &[usize], indices: &Tensor, axis: usize) -> Result<Vec<usize>, Fault> {
-    let fits = indices.rank() == dims.len()
-        && (0..dims.len()).all(|a| a == axis || indices.dims[a] <= dims[a]);
+    let fits = indices.rank() == dims.len() && (0..dims.len()).all(|a| a == axis || indices.dims[a] <= dims[a]);
     if !fits {
-        return Err(Fault::invalid(format!(
-            "indices of shape {:?} do not fit data of shape {dims:?}",
-            indices.dims
-        )));
+        return Err(Fault::invalid(format!("indices of shape {:?} do not fit data of shape {dims:?}", indices.dims)));
     }
     let own = strides(&indices.dims);
     let steps = strides(dims);
@@ -72,12 +60,7 @@ fn positions_along(dims: &[usize], indices: &Tensor, axis: usize) -> Result<Vec<
         let mut at = 0_i64;
         for a in 0..dims.len() {
             let coordinate = flat as i64 / own[a] % indices.dims[a] as i64;
-            at += steps[a]
-                * if a == axis {
-                    position(index, dims[a])? as i64
-                } else {
-                    coordinate
-                };
+            at += steps[a] * if a == axis { position(index, dims[a])? as i64 } else { coordinate };
         }
         Ok(at as usize)
     };
@@ -102,18 +85,11 @@ fn block_start(tuple: &[i64], dims: &[usize], steps: &[i64]) -> Result<usize, Fa
 
 fn gather_nd(call: &Call) -> Result<Tensor, Fault> {
     let (x, indices) = (call.input(0)?, call.input(1)?);
-    let mismatch = || {
-        Fault::invalid(format!(
-            "indices of shape {:?} do not fit data of shape {:?}",
-            indices.dims, x.dims
-        ))
-    };
+    let mismatch =
+        || Fault::invalid(format!("indices of shape {:?} do not fit data of shape {:?}", indices.dims, x.dims));
     let batch = usize::try_from(call.int("batch_dims", 0)).map_err(|_| mismatch())?;
     let (&width, leading) = indices.dims.split_last().ok_or_else(mismatch)?;
-    let depth = batch
-        .checked_add(width)
-        .filter(|&d| d <= x.rank())
-        .ok_or_else(mismatch)?;
+    let depth = batch.checked_add(width).filter(|&d| d <= x.rank()).ok_or_else(mismatch)?;
     if leading.get(..batch).ok_or_else(mismatch)? != &x.dims[..batch] {
         return Err(mismatch());
     }
@@ -129,28 +105,19 @@ fn gather_nd(call: &Call) -> Result<Tensor, Fault> {
     let mut positions = Vec::with_capacity(tuples * block);
     for tuple in 0..tuples {
         let index = &all[tuple * width..(tuple + 1) * width];
-        let start = tuple / per_batch * batch_size
-            + block_start(index, &x.dims[batch..depth], &steps[batch..depth])?;
+        let start = tuple / per_batch * batch_size + block_start(index, &x.dims[batch..depth], &steps[batch..depth])?;
         positions.extend(start..start + block);
     }
     x.gathered(dims, &positions)
 }
 
 /// Writes `updates` at `positions` of `data`: replaced, or added to what is there.
-fn scatter(
-    call: &Call,
-    data: &Tensor,
-    positions: &[usize],
-    updates: &Tensor,
-) -> Result<Tensor, Fault> {
+fn scatter(call: &Call, data: &Tensor, positions: &[usize], updates: &Tensor) -> Result<Tensor, Fault> {
     let add = match call.string("reduction", "none") {
         "none" => false,
         "add" => true,
         other => {
-            return Err(Fault::Unsupported(format!(
-                "{} with reduction {other}",
-                call.node.op()
-            )));
+            return Err(Fault::Unsupported(format!("{} with reduction {other}", call.node.op())));
         }
     };
     let mut result = data.data.clone();
@@ -162,11 +129,7 @@ fn scatter(
         }
         (Data::Int(to), Data::Int(from)) => {
             for (&at, &value) in positions.iter().zip(from) {
-                to[at] = if add {
-                    to[at].wrapping_add(value)
-                } else {
-                    value
-                };
+                to[at] = if add { to[at].wrapping_add(value) } else { value };
             }
         }
         (Data::Bool(to), Data::Bool(from)) if !add => {
@@ -218,15 +181,9 @@ fn scatter_nd(call: &Call) -> Result<Tensor, Fault> {
 
 fn one_hot(call: &Call) -> Result<Tensor, Fault> {
     let (indices, values) = (call.input(0)?, call.input(2)?);
-    let depth = call
-        .input(1)?
-        .single()
-        .ok_or_else(|| Fault::invalid("depth is not a single number"))?;
+    let depth = call.input(1)?.single().ok_or_else(|| Fault::invalid("depth is not a single number"))?;
     if !(1.0..=MAX_ELEMENTS as f64).contains(&depth) || values.len() != 2 {
-        return Err(Fault::invalid(format!(
-            "depth {depth} with {} values",
-            values.len()
-        )));
+        return Err(Fault::invalid(format!("depth {depth} with {} values", values.len())));
     }
     let depth = depth as usize;
     let rank = indices.rank() + 1;
@@ -245,10 +202,7 @@ fn one_hot(call: &Call) -> Result<Tensor, Fault> {
     for o in 0..outer {
         for class in 0..depth {
             // an index outside the range gives a row without the on value
-            chosen.extend(
-                (0..inner)
-                    .map(|i| usize::from(position(labels[o * inner + i], depth) == Ok(class))),
-            );
+            chosen.extend((0..inner).map(|i| usize::from(position(labels[o * inner + i], depth) == Ok(class))));
         }
     }
     values.gathered(dims, &chosen)
@@ -256,13 +210,8 @@ fn one_hot(call: &Call) -> Result<Tensor, Fault> {
 
 fn range(call: &Call) -> Result<Tensor, Fault> {
     let (start, limit, delta) = (call.input(0)?, call.input(1)?, call.input(2)?);
-    let single = |t: &Tensor| {
-        t.single()
-            .ok_or_else(|| Fault::invalid("start, limit or delta is not a single number"))
-    };
-    let count = ((single(limit)? - single(start)?) / single(delta)?)
-        .ceil()
-        .max(0.0);
+    let single = |t: &Tensor| t.single().ok_or_else(|| Fault::invalid("start, limit or delta is not a single number"));
+    let count = ((single(limit)? - single(start)?) / single(delta)?).ceil().max(0.0);
     if !count.is_finite() || single(delta)? == 0.0 {
         return Err(Fault::invalid("the range has no end"));
     }
@@ -271,17 +220,12 @@ fn range(call: &Call) -> Result<Tensor, Fault> {
     match (&start.data, &limit.data, &delta.data) {
         (Data::Int(start), Data::Int(_), Data::Int(delta)) => {
             let (start, delta) = (start[0], delta[0]);
-            let values = (0..count as i64)
-                .map(|i| start.wrapping_add(delta.wrapping_mul(i)))
-                .collect();
+            let values = (0..count as i64).map(|i| start.wrapping_add(delta.wrapping_mul(i))).collect();
             Ok(Tensor::ints(&[count], values))
         }
         (Data::Float(start), Data::Float(_), Data::Float(delta)) => {
             let (start, delta) = (start[0], delta[0]);
-            Ok(Tensor::floats(
-                &[count],
-                (0..count).map(|i| start + delta * i as f64).collect(),
-            ))
+            Ok(Tensor::floats(&[count], (0..count).map(|i| start + delta * i as f64).collect()))
         }
         (a, _, b) => Err(super::tensor::mixed(a.kind(), b.kind())),
     }
@@ -290,10 +234,7 @@ fn range(call: &Call) -> Result<Tensor, Fault> {
 fn eye_like(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let [_, columns] = x.dims[..] else {
-        return Err(Fault::invalid(format!(
-            "the shape {:?} is no matrix",
-            x.dims
-        )));
+        return Err(Fault::invalid(format!("the shape {:?} is no matrix", x.dims)));
     };
     let kind = match call.attr("dtype").and_then(|a| a.i) {
         Some(to) => i32::try_from(to)

@@ -9,13 +9,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
     let ignored = call.attr("ignore_index").and_then(|a| a.i);
     match call.node.op() {
         "NegativeLogLikelihoodLoss" => {
-            let loss = negative_log_likelihood(
-                call,
-                call.input(0)?,
-                call.input(1)?,
-                call.optional(2),
-                ignored,
-            )?;
+            let loss = negative_log_likelihood(call, call.input(0)?, call.input(1)?, call.optional(2), ignored)?;
             Ok(Some(vec![loss]))
         }
         "SoftmaxCrossEntropyLoss" => softmax_cross_entropy(call, ignored).map(Some),
@@ -63,10 +57,7 @@ fn negative_log_likelihood(
     ignored: Option<i64>,
 ) -> Result<Tensor, Fault> {
     let [batch, classes, rest @ ..] = &log_prob.dims[..] else {
-        return Err(Fault::invalid(format!(
-            "log probabilities of shape {:?}",
-            log_prob.dims
-        )));
+        return Err(Fault::invalid(format!("log probabilities of shape {:?}", log_prob.dims)));
     };
     let (batch, classes) = (*batch, *classes);
     let row_dims = [&[batch], rest].concat();
@@ -78,9 +69,7 @@ fn negative_log_likelihood(
     }
     let weights = weights.map(Tensor::as_floats).transpose()?;
     if weights.is_some_and(|w| w.len() != classes) {
-        return Err(Fault::invalid(format!(
-            "class weights do not fit {classes} classes"
-        )));
+        return Err(Fault::invalid(format!("class weights do not fit {classes} classes")));
     }
     let values = log_prob.as_floats()?;
     let inner = element_count(rest)?;

@@ -78,10 +78,7 @@ impl Fault {
     fn at(self, node: String) -> EvaluateError {
         match self {
             Self::Unsupported(op) => EvaluateError::Unsupported { node, op },
-            Self::Missing(position) => EvaluateError::MissingInput {
-                node,
-                value: format!("input {position}"),
-            },
+            Self::Missing(position) => EvaluateError::MissingInput { node, value: format!("input {position}") },
             Self::Invalid(reason) => EvaluateError::Shape { node, reason },
             Self::TooLarge(dims) => EvaluateError::TooLarge { node, dims },
         }
@@ -93,22 +90,13 @@ pub(crate) type Values = HashMap<String, Tensor>;
 
 /// Runs `nodes` (in topological order) on `values`, the known inputs and constants, and returns these with all results
 /// added. `opset` is the version of the default domain.
-pub(crate) fn evaluate(
-    nodes: &[&NodeProto],
-    mut values: Values,
-    opset: i64,
-) -> Result<Values, EvaluateError> {
+pub(crate) fn evaluate(nodes: &[&NodeProto], mut values: Values, opset: i64) -> Result<Values, EvaluateError> {
     for (name, value) in &values {
-        let fits = tensor::element_count(&value.dims)
-            .map_err(|fault| fault.at(format!("value '{name}'")))?;
+        let fits = tensor::element_count(&value.dims).map_err(|fault| fault.at(format!("value '{name}'")))?;
         if fits != value.len() {
             return Err(EvaluateError::Shape {
                 node: format!("value '{name}'"),
-                reason: format!(
-                    "{} elements do not fill the shape {:?}",
-                    value.len(),
-                    value.dims
-                ),
+                reason: format!("{} elements do not fill the shape {:?}", value.len(), value.dims),
             });
         }
     }
@@ -120,19 +108,12 @@ pub(crate) fn evaluate(
                 name => Some(
                     values
                         .get(name)
-                        .ok_or_else(|| EvaluateError::MissingInput {
-                            node: described(node),
-                            value: name.to_owned(),
-                        })?,
+                        .ok_or_else(|| EvaluateError::MissingInput { node: node.describe(), value: name.to_owned() })?,
                 ),
             });
         }
-        let call = Call {
-            node,
-            inputs,
-            opset,
-        };
-        let results = call.run().map_err(|fault| fault.at(described(node)))?;
+        let call = Call { node, inputs, opset };
+        let results = call.run().map_err(|fault| fault.at(node.describe()))?;
         for (name, result) in node.output.iter().zip(results) {
             if !name.is_empty() {
                 values.insert(name.clone(), result);
@@ -140,14 +121,6 @@ pub(crate) fn evaluate(
         }
     }
     Ok(values)
-}
-
-/// How messages name a node.
-fn described(node: &NodeProto) -> String {
-    match (node.label(), node.output_at(0)) {
-        ("", Some(output)) => format!("{} -> '{output}'", node.op()),
-        (name, _) => format!("{} '{name}'", node.op()),
-    }
 }
 
 /// One node with the values of its inputs.
@@ -160,32 +133,16 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     /// The results, one per output; more or fewer than the node names where that is the operator's own number.
     fn run(&self) -> Result<Vec<Tensor>, Fault> {
-        if self.node.op_domain() == "com.microsoft"
-            && self.node.op() == "SoftmaxCrossEntropyLossInternal"
-        {
+        if self.node.op_domain() == "com.microsoft" && self.node.op() == "SoftmaxCrossEntropyLossInternal" {
             return loss::softmax_cross_entropy_internal(self);
         }
         if !self.node.op_domain().is_empty() {
-            return Err(Fault::Unsupported(format!(
-                "{}::{}",
-                self.node.op_domain(),
-                self.node.op()
-            )));
+            return Err(Fault::Unsupported(format!("{}::{}", self.node.op_domain(), self.node.op())));
         }
         if self.opset < 7 && self.node.attr("broadcast").is_some() {
-            return Err(Fault::Unsupported(format!(
-                "{} with the broadcast attribute of opset 6",
-                self.node.op()
-            )));
+            return Err(Fault::Unsupported(format!("{} with the broadcast attribute of opset 6", self.node.op())));
         }
-        let families = [
-            elementwise::run,
-            movement::run,
-            indexing::run,
-            reduction::run,
-            product::run,
-            loss::run,
-        ];
+        let families = [elementwise::run, movement::run, indexing::run, reduction::run, product::run, loss::run];
         for family in families {
             if let Some(results) = family(self)? {
                 return Ok(results);

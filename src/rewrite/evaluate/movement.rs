@@ -1,8 +1,6 @@
 //! Operators that make, reshape or move whole tensors without looking at the elements.
 
-use super::tensor::{
-    Data, MAX_ELEMENTS, MAX_RANK, Tensor, axes_of, axis_of, dims_of, element_count, strides, walk,
-};
+use super::tensor::{Data, MAX_ELEMENTS, MAX_RANK, Tensor, axes_of, axis_of, dims_of, element_count, strides, walk};
 use super::{Call, Fault};
 use crate::model::proto::TensorProto;
 use prost::Message;
@@ -48,9 +46,7 @@ fn constant(call: &Call) -> Result<Tensor, Fault> {
     if let Some(a) = call.attr("value_ints") {
         return Tensor::new(vec![a.ints.len()], Data::Int(a.ints.clone()));
     }
-    Err(Fault::Unsupported(
-        "Constant of strings, sparse or without a value".into(),
-    ))
+    Err(Fault::Unsupported("Constant of strings, sparse or without a value".into()))
 }
 
 fn decode(bytes: &bytes::Bytes) -> Result<Tensor, Fault> {
@@ -66,10 +62,7 @@ fn constant_of_shape(call: &Call) -> Result<Tensor, Fault> {
         None => Tensor::scalar(0.0),
     };
     if value.len() != 1 {
-        return Err(Fault::invalid(format!(
-            "its value has {} elements",
-            value.len()
-        )));
+        return Err(Fault::invalid(format!("its value has {} elements", value.len())));
     }
     let count = element_count(&dims)?;
     value.gathered(dims, &vec![0; count])
@@ -80,12 +73,7 @@ fn shape(call: &Call) -> Result<Tensor, Fault> {
     let rank = dims.len() as i64;
     let clamp = |at: i64| if at < 0 { (at + rank).max(0) } else { at.min(rank) } as usize;
     let (start, end) = (clamp(call.int("start", 0)), clamp(call.int("end", rank)));
-    let part: Vec<i64> = dims
-        .iter()
-        .take(end)
-        .skip(start)
-        .map(|&d| d as i64)
-        .collect();
+    let part: Vec<i64> = dims.iter().take(end).skip(start).map(|&d| d as i64).collect();
     Ok(Tensor::ints(&[part.len()], part))
 }
 
@@ -125,11 +113,7 @@ fn reshape(call: &Call) -> Result<Tensor, Fault> {
 fn flatten(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let axis = call.int("axis", 1);
-    let axis = if axis == x.rank() as i64 {
-        x.rank()
-    } else {
-        axis_of(axis, x.rank())?
-    };
+    let axis = if axis == x.rank() as i64 { x.rank() } else { axis_of(axis, x.rank())? };
     let rows = element_count(&x.dims[..axis])?;
     let columns = element_count(&x.dims[axis..])?;
     Tensor::new(vec![rows, columns], x.data.clone())
@@ -142,15 +126,9 @@ fn squeeze(call: &Call) -> Result<Tensor, Fault> {
         None => (0..x.rank()).filter(|&a| x.dims[a] == 1).collect(),
     };
     if let Some(axis) = axes.iter().find(|&&a| x.dims[a] != 1) {
-        return Err(Fault::invalid(format!(
-            "axis {axis} of {:?} cannot be squeezed",
-            x.dims
-        )));
+        return Err(Fault::invalid(format!("axis {axis} of {:?} cannot be squeezed", x.dims)));
     }
-    let dims = (0..x.rank())
-        .filter(|a| !axes.contains(a))
-        .map(|a| x.dims[a])
-        .collect();
+    let dims = (0..x.rank()).filter(|a| !axes.contains(a)).map(|a| x.dims[a]).collect();
     Tensor::new(dims, x.data.clone())
 }
 
@@ -163,15 +141,7 @@ fn unsqueeze(call: &Call) -> Result<Tensor, Fault> {
     }
     let axes = axes_of(axes, rank)?;
     let mut old = x.dims.iter();
-    let dims = (0..rank)
-        .map(|a| {
-            if axes.contains(&a) {
-                1
-            } else {
-                old.next().copied().unwrap_or(1)
-            }
-        })
-        .collect();
+    let dims = (0..rank).map(|a| if axes.contains(&a) { 1 } else { old.next().copied().unwrap_or(1) }).collect();
     Tensor::new(dims, x.data.clone())
 }
 
@@ -188,14 +158,9 @@ fn transpose(call: &Call) -> Result<Tensor, Fault> {
         Some(perm) => {
             // an axis named twice or left out
             if axes_of(perm, x.rank())?.len() != x.rank() {
-                return Err(Fault::invalid(format!(
-                    "perm {perm:?} does not fit the shape {:?}",
-                    x.dims
-                )));
+                return Err(Fault::invalid(format!("perm {perm:?} does not fit the shape {:?}", x.dims)));
             }
-            perm.iter()
-                .map(|&a| axis_of(a, x.rank()))
-                .collect::<Result<_, _>>()?
+            perm.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_, _>>()?
         }
         None => (0..x.rank()).rev().collect(),
     };
@@ -213,13 +178,9 @@ fn concat(call: &Call) -> Result<Tensor, Fault> {
     let mut dims = first.dims.clone();
     dims[axis] = 0;
     for input in &inputs {
-        let fits = input.rank() == dims.len()
-            && (0..dims.len()).all(|a| a == axis || input.dims[a] == dims[a]);
+        let fits = input.rank() == dims.len() && (0..dims.len()).all(|a| a == axis || input.dims[a] == dims[a]);
         if !fits {
-            return Err(Fault::invalid(format!(
-                "{:?} and {:?} do not join on axis {axis}",
-                first.dims, input.dims
-            )));
+            return Err(Fault::invalid(format!("{:?} and {:?} do not join on axis {axis}", first.dims, input.dims)));
         }
         dims[axis] = dims[axis].saturating_add(input.dims[axis]);
     }
@@ -243,25 +204,16 @@ fn split(call: &Call) -> Result<Vec<Tensor>, Fault> {
     let sizes: Vec<usize> = match call.ints_at(1, "split")? {
         Some(sizes) => dims_of(sizes)?,
         None => {
-            let parts = usize::try_from(call.int("num_outputs", call.node.output.len() as i64))
-                .unwrap_or_default();
+            let parts = usize::try_from(call.int("num_outputs", call.node.output.len() as i64)).unwrap_or_default();
             if parts == 0 || parts > whole.max(1) {
-                return Err(Fault::invalid(format!(
-                    "{whole} elements cannot be split into {parts} parts"
-                )));
+                return Err(Fault::invalid(format!("{whole} elements cannot be split into {parts} parts")));
             }
             let size = whole.div_ceil(parts);
-            (0..parts)
-                .map(|i| size.min(whole.saturating_sub(i * size)))
-                .collect()
+            (0..parts).map(|i| size.min(whole.saturating_sub(i * size))).collect()
         }
     };
-    if sizes.iter().try_fold(0_usize, |n, &s| n.checked_add(s)) != Some(whole)
-        || sizes.len() > MAX_ELEMENTS
-    {
-        return Err(Fault::invalid(format!(
-            "parts of {sizes:?} do not make up {whole} elements"
-        )));
+    if sizes.iter().try_fold(0_usize, |n, &s| n.checked_add(s)) != Some(whole) || sizes.len() > MAX_ELEMENTS {
+        return Err(Fault::invalid(format!("parts of {sizes:?} do not make up {whole} elements")));
     }
     let steps = strides(&x.dims);
     let mut start = 0;
@@ -288,9 +240,7 @@ fn slice(call: &Call) -> Result<Tensor, Fault> {
         None => &default_steps,
     };
     if starts.len() != ends.len() || starts.len() != axes.len() || starts.len() != steps.len() {
-        return Err(Fault::invalid(
-            "starts, ends, axes and steps differ in length",
-        ));
+        return Err(Fault::invalid("starts, ends, axes and steps differ in length"));
     }
     axes_of(axes, x.rank())?;
     let mut dims = x.dims.clone();
@@ -304,17 +254,11 @@ fn slice(call: &Call) -> Result<Tensor, Fault> {
         let size = x.dims[axis] as i64;
         let from_start = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-        let start = from_start(start)
-            .max(if step > 0 { 0 } else { -1 })
-            .min(high);
+        let start = from_start(start).max(if step > 0 { 0 } else { -1 }).min(high);
         let end = from_start(end).max(low).min(high);
         let span = if step > 0 { end - start } else { start - end };
         let stride = step.unsigned_abs().min(MAX_ELEMENTS as u64 + 1);
-        let count = if span <= 0 {
-            0
-        } else {
-            (span as u64).div_ceil(stride)
-        };
+        let count = if span <= 0 { 0 } else { (span as u64).div_ceil(stride) };
         dims[axis] = count as usize;
         if count > 0 {
             origin = origin.wrapping_add(moves[axis].wrapping_mul(start));
@@ -329,11 +273,7 @@ fn tile(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let repeats = dims_of(call.input(1)?.as_ints()?)?;
     if repeats.len() != x.rank() {
-        return Err(Fault::invalid(format!(
-            "{} repeats for the shape {:?}",
-            repeats.len(),
-            x.dims
-        )));
+        return Err(Fault::invalid(format!("{} repeats for the shape {:?}", repeats.len(), x.dims)));
     }
     // every axis becomes (repeat, size) with the repeat standing still
     let mut paired = Vec::with_capacity(2 * x.rank());
@@ -359,36 +299,26 @@ fn pad(call: &Call) -> Result<Tensor, Fault> {
     let axes: Vec<usize> = match call.optional(3) {
         Some(axes) => {
             axes_of(axes.as_ints()?, x.rank())?;
-            axes.as_ints()?
-                .iter()
-                .map(|&a| axis_of(a, x.rank()))
-                .collect::<Result<_, _>>()?
+            axes.as_ints()?.iter().map(|&a| axis_of(a, x.rank())).collect::<Result<_, _>>()?
         }
         None => (0..x.rank()).collect(),
     };
     if pads.len() != 2 * axes.len() || pads.iter().any(|p| p.unsigned_abs() > MAX_ELEMENTS as u64) {
-        return Err(Fault::invalid(format!(
-            "pads {pads:?} do not fit the shape {:?}",
-            x.dims
-        )));
+        return Err(Fault::invalid(format!("pads {pads:?} do not fit the shape {:?}", x.dims)));
     }
     let mut before = vec![0_i64; x.rank()];
     let mut dims = x.dims.clone();
     for (i, &axis) in axes.iter().enumerate() {
         before[axis] = pads[i];
         let size = x.dims[axis] as i64 + pads[i] + pads[i + axes.len()];
-        dims[axis] =
-            usize::try_from(size).map_err(|_| Fault::invalid("pads cut more than there is"))?;
+        dims[axis] = usize::try_from(size).map_err(|_| Fault::invalid("pads cut more than there is"))?;
     }
     let count = element_count(&dims)?;
     let mut data = x.data.clone();
     let fill = match call.optional(2) {
         Some(value) if value.len() == 1 => value.data.clone(),
         Some(value) => {
-            return Err(Fault::invalid(format!(
-                "a pad value of shape {:?}",
-                value.dims
-            )));
+            return Err(Fault::invalid(format!("a pad value of shape {:?}", value.dims)));
         }
         None => Data::Float(vec![call.float("value", 0.0)]).cast(x.kind()),
     };
@@ -414,10 +344,7 @@ fn pad(call: &Call) -> Result<Tensor, Fault> {
 fn trilu(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let [.., rows, columns] = x.dims[..] else {
-        return Err(Fault::invalid(format!(
-            "the shape {:?} is no matrix",
-            x.dims
-        )));
+        return Err(Fault::invalid(format!("the shape {:?} is no matrix", x.dims)));
     };
     let k = match call.optional(1) {
         Some(k) => k.as_ints()?.first().copied().unwrap_or_default(),
@@ -430,11 +357,7 @@ fn trilu(call: &Call) -> Result<Tensor, Fault> {
     let positions: Vec<usize> = (0..x.len())
         .map(|flat| {
             let (row, column) = ((flat / columns % rows) as i64, (flat % columns) as i64);
-            let kept = if upper {
-                column - row >= k
-            } else {
-                column - row <= k
-            };
+            let kept = if upper { column - row >= k } else { column - row <= k };
             if kept { flat } else { outside }
         })
         .collect();

@@ -33,12 +33,7 @@ fn multiply(a: &[f64], b: &[f64], n: usize, k: usize, m: usize) -> Vec<f64> {
 /// As numpy's matmul: leading axes broadcast, a vector is a row on the left and a column on the right.
 fn matmul(call: &Call) -> Result<Tensor, Fault> {
     let (a, b) = (call.input(0)?, call.input(1)?);
-    let mismatch = || {
-        Fault::invalid(format!(
-            "{:?} cannot be multiplied with {:?}",
-            a.dims, b.dims
-        ))
-    };
+    let mismatch = || Fault::invalid(format!("{:?} cannot be multiplied with {:?}", a.dims, b.dims));
     let (left_dims, right_dims) = match (a.rank(), b.rank()) {
         (0, _) | (_, 0) => return Err(mismatch()),
         (1, 1) => (vec![1, a.dims[0]], vec![b.dims[0], 1]),
@@ -65,21 +60,10 @@ fn matmul(call: &Call) -> Result<Tensor, Fault> {
         let blocks = |lead_of: &[usize]| -> Result<Vec<usize>, Fault> {
             let count = element_count(lead_of)?;
             let numbered = Tensor::ints(lead_of, (0..count as i64).collect());
-            Ok(numbered
-                .broadcast_to(&lead)?
-                .as_ints()?
-                .iter()
-                .map(|&i| i as usize)
-                .collect())
+            Ok(numbered.broadcast_to(&lead)?.as_ints()?.iter().map(|&i| i as usize).collect())
         };
         for (i, j) in blocks(lead_a)?.into_iter().zip(blocks(lead_b)?) {
-            values.extend(multiply(
-                &x[i * n * k..(i + 1) * n * k],
-                &y[j * k * m..(j + 1) * k * m],
-                n,
-                k,
-                m,
-            ));
+            values.extend(multiply(&x[i * n * k..(i + 1) * n * k], &y[j * k * m..(j + 1) * k * m], n, k, m));
         }
     } else {
         values = vec![0.0; size];
@@ -97,27 +81,19 @@ fn gemm(call: &Call) -> Result<Tensor, Fault> {
     let (a, b) = (call.input(0)?, call.input(1)?);
     let matrix = |t: &Tensor, flip: bool| -> Result<(Vec<f64>, usize, usize), Fault> {
         let [rows, columns] = t.dims[..] else {
-            return Err(Fault::invalid(format!(
-                "the shape {:?} is no matrix",
-                t.dims
-            )));
+            return Err(Fault::invalid(format!("the shape {:?} is no matrix", t.dims)));
         };
         let values = t.as_floats()?;
         if !flip {
             return Ok((values.to_vec(), rows, columns));
         }
-        let flipped = (0..values.len())
-            .map(|i| values[i % rows * columns + i / rows])
-            .collect();
+        let flipped = (0..values.len()).map(|i| values[i % rows * columns + i / rows]).collect();
         Ok((flipped, columns, rows))
     };
     let (x, n, k) = matrix(a, call.int("transA", 0) != 0)?;
     let (y, depth, m) = matrix(b, call.int("transB", 0) != 0)?;
     if k != depth {
-        return Err(Fault::invalid(format!(
-            "{:?} cannot be multiplied with {:?}",
-            a.dims, b.dims
-        )));
+        return Err(Fault::invalid(format!("{:?} cannot be multiplied with {:?}", a.dims, b.dims)));
     }
     if element_count(&[n, m])?.saturating_mul(k) > MAX_WORK {
         return Err(Fault::TooLarge(vec![n, k, m]));
@@ -128,10 +104,7 @@ fn gemm(call: &Call) -> Result<Tensor, Fault> {
     if let Some(c) = call.optional(2) {
         let beta = call.float("beta", 1.0);
         let c = c.broadcast_to(&[n, m])?;
-        values
-            .iter_mut()
-            .zip(c.as_floats()?)
-            .for_each(|(v, c)| *v += beta * c);
+        values.iter_mut().zip(c.as_floats()?).for_each(|(v, c)| *v += beta * c);
     }
     Tensor::new(vec![n, m], Data::Float(values))
 }

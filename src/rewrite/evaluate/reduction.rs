@@ -6,9 +6,7 @@ use super::{Call, Fault};
 /// Runs the node if it is of this family.
 pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
     let result = match call.node.op() {
-        "ReduceSum" => reduce(call, sum, |v| {
-            Ok(v.iter().fold(0, |a, b| a.wrapping_add(*b)))
-        })?,
+        "ReduceSum" => reduce(call, sum, |v| Ok(v.iter().fold(0, |a, b| a.wrapping_add(*b))))?,
         "ReduceMean" => reduce(call, |v| sum(v) / v.len() as f64, integer_mean)?,
         "ReduceMax" => reduce(call, max, |v| v.iter().copied().max().ok_or_else(nothing))?,
         "ReduceMin" => reduce(
@@ -16,17 +14,9 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
             |v| -max(&v.iter().map(|x| -x).collect::<Vec<_>>()),
             |v| v.iter().copied().min().ok_or_else(nothing),
         )?,
-        "ReduceProd" => reduce(
-            call,
-            |v| v.iter().product(),
-            |v| Ok(v.iter().fold(1, |a, b| a.wrapping_mul(*b))),
-        )?,
+        "ReduceProd" => reduce(call, |v| v.iter().product(), |v| Ok(v.iter().fold(1, |a, b| a.wrapping_mul(*b))))?,
         "ReduceL1" => reduce(call, |v| v.iter().map(|x| x.abs()).sum(), no_integers)?,
-        "ReduceL2" => reduce(
-            call,
-            |v| v.iter().map(|x| x * x).sum::<f64>().sqrt(),
-            no_integers,
-        )?,
+        "ReduceL2" => reduce(call, |v| v.iter().map(|x| x * x).sum::<f64>().sqrt(), no_integers)?,
         "ReduceSumSquare" => reduce(call, |v| v.iter().map(|x| x * x).sum(), no_integers)?,
         "ReduceLogSum" => reduce(call, |v| sum(v).ln(), no_integers)?,
         "ReduceLogSumExp" => reduce(call, log_sum_exp, no_integers)?,
@@ -48,13 +38,7 @@ fn sum(v: &[f64]) -> f64 {
 
 /// The largest, NaN if there is one, −∞ of nothing.
 fn max(v: &[f64]) -> f64 {
-    v.iter().fold(f64::NEG_INFINITY, |a, &b| {
-        if a.is_nan() || b.is_nan() {
-            f64::NAN
-        } else {
-            a.max(b)
-        }
-    })
+    v.iter().fold(f64::NEG_INFINITY, |a, &b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
 }
 
 pub(super) fn log_sum_exp(v: &[f64]) -> f64 {
@@ -80,9 +64,7 @@ pub(super) fn log_softmax(row: &[f64]) -> Vec<f64> {
 fn hardmax(row: &[f64]) -> Vec<f64> {
     let top = max(row);
     let first = row.iter().position(|&x| x == top);
-    (0..row.len())
-        .map(|i| f64::from(u8::from(Some(i) == first)))
-        .collect()
+    (0..row.len()).map(|i| f64::from(u8::from(Some(i) == first))).collect()
 }
 
 fn nothing() -> Fault {
@@ -99,33 +81,19 @@ fn integer_mean(v: &[i64]) -> Result<i64, Fault> {
 }
 
 /// Axes are an input since opset 13 (ReduceSum) or 18, an attribute before; none means all.
-fn reduce(
-    call: &Call,
-    f: impl Fn(&[f64]) -> f64,
-    g: impl Fn(&[i64]) -> Result<i64, Fault>,
-) -> Result<Tensor, Fault> {
+fn reduce(call: &Call, f: impl Fn(&[f64]) -> f64, g: impl Fn(&[i64]) -> Result<i64, Fault>) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     let named = call.ints_at(1, "axes")?.unwrap_or_default();
-    let plain = matches!(
-        call.node.op(),
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd"
-    );
+    let plain = matches!(call.node.op(), "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd");
     if named.is_empty() && call.int("noop_with_empty_axes", 0) != 0 {
         // for the others the versions of the specification disagree on what happens to each element
         return if plain {
             Ok(x.clone())
         } else {
-            Err(Fault::Unsupported(format!(
-                "{} with noop_with_empty_axes",
-                call.node.op()
-            )))
+            Err(Fault::Unsupported(format!("{} with noop_with_empty_axes", call.node.op())))
         };
     }
-    let axes = if named.is_empty() {
-        (0..x.rank()).collect()
-    } else {
-        axes_of(named, x.rank())?
-    };
+    let axes = if named.is_empty() { (0..x.rank()).collect() } else { axes_of(named, x.rank())? };
     let dims = reduced_dims(&x.dims, &axes, call.int("keepdims", 1) != 0);
     element_count(&dims)?;
     let runs = Runs::along(&x.dims, &axes);
@@ -135,17 +103,12 @@ fn reduce(
             Tensor::new(dims, Data::Float(values))
         }
         Data::Int(v) => {
-            let values = (0..runs.count)
-                .map(|i| g(&pick(v, runs.run(i))))
-                .collect::<Result<_, _>>()?;
+            let values = (0..runs.count).map(|i| g(&pick(v, runs.run(i)))).collect::<Result<_, _>>()?;
             Tensor::new(dims, Data::Int(values))
         }
         Data::Bool(v) if matches!(call.node.op(), "ReduceMax" | "ReduceMin") => {
-            let as_ints =
-                |i: usize| -> Vec<i64> { runs.run(i).iter().map(|&at| v[at].into()).collect() };
-            let values = (0..runs.count)
-                .map(|i| g(&as_ints(i)).map(|x| x != 0))
-                .collect::<Result<_, _>>()?;
+            let as_ints = |i: usize| -> Vec<i64> { runs.run(i).iter().map(|&at| v[at].into()).collect() };
+            let values = (0..runs.count).map(|i| g(&as_ints(i)).map(|x| x != 0)).collect::<Result<_, _>>()?;
             Tensor::new(dims, Data::Bool(values))
         }
         Data::Bool(_) => Err(Fault::invalid("a reduction of bools")),
@@ -187,11 +150,7 @@ fn arg_best(call: &Call, score: impl Fn(f64) -> f64) -> Result<Tensor, Fault> {
         }
         best.0 as i64
     };
-    let found = if runs.positions.is_empty() {
-        vec![]
-    } else {
-        (0..runs.count).map(|i| best(runs.run(i))).collect()
-    };
+    let found = if runs.positions.is_empty() { vec![] } else { (0..runs.count).map(|i| best(runs.run(i))).collect() };
     Tensor::new(dims, Data::Int(found))
 }
 
@@ -199,10 +158,7 @@ fn arg_best(call: &Call, score: impl Fn(f64) -> f64) -> Result<Tensor, Fault> {
 fn top_k(call: &Call) -> Result<Vec<Tensor>, Fault> {
     let x = call.input(0)?;
     let axis = axis_of(call.int("axis", -1), x.rank())?;
-    let k = call
-        .ints_at(1, "k")?
-        .and_then(|k| k.first().copied())
-        .unwrap_or_else(|| call.int("k", -1));
+    let k = call.ints_at(1, "k")?.and_then(|k| k.first().copied()).unwrap_or_else(|| call.int("k", -1));
     let size = x.dims[axis];
     let k = usize::try_from(k)
         .ok()
@@ -226,11 +182,7 @@ fn top_k(call: &Call) -> Result<Vec<Tensor>, Fault> {
             let mut order: Vec<usize> = (0..size).collect();
             order.sort_by(|&a, &b| {
                 let (a, b) = (keys[run[a]], keys[run[b]]);
-                if largest {
-                    b.total_cmp(&a)
-                } else {
-                    a.total_cmp(&b)
-                }
+                if largest { b.total_cmp(&a) } else { a.total_cmp(&b) }
             });
             for (&place, &chosen) in places.run(i).iter().zip(&order) {
                 positions[place] = run[chosen];
@@ -238,20 +190,12 @@ fn top_k(call: &Call) -> Result<Vec<Tensor>, Fault> {
             }
         }
     }
-    Ok(vec![
-        x.gathered(dims.clone(), &positions)?,
-        Tensor::new(dims, Data::Int(indices))?,
-    ])
+    Ok(vec![x.gathered(dims.clone(), &positions)?, Tensor::new(dims, Data::Int(indices))?])
 }
 
 fn cumulative_sum(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
-    let axis = call
-        .input(1)?
-        .as_ints()?
-        .first()
-        .copied()
-        .ok_or(Fault::Missing(1))?;
+    let axis = call.input(1)?.as_ints()?.first().copied().ok_or(Fault::Missing(1))?;
     let axis = axis_of(axis, x.rank())?;
     let (exclusive, reverse) = (call.int("exclusive", 0) != 0, call.int("reverse", 0) != 0);
     let runs = Runs::along(&x.dims, &[axis]);
@@ -273,13 +217,7 @@ fn cumulative_sum(call: &Call) -> Result<Tensor, Fault> {
     Tensor::new(x.dims.clone(), data)
 }
 
-fn accumulate<T: Copy>(
-    v: &mut [T],
-    order: &[usize],
-    exclusive: bool,
-    zero: T,
-    add: impl Fn(T, T) -> T,
-) {
+fn accumulate<T: Copy>(v: &mut [T], order: &[usize], exclusive: bool, zero: T, add: impl Fn(T, T) -> T) {
     let mut total = zero;
     for &at in order {
         let next = add(total, v[at]);
@@ -295,11 +233,7 @@ fn along_classes(call: &Call, f: impl Fn(&[f64]) -> Vec<f64>) -> Result<Tensor, 
     let values = x.as_floats()?;
     let axes: Vec<usize> = if call.opset < 13 {
         let axis = call.int("axis", 1);
-        let first = if axis == x.rank() as i64 {
-            x.rank()
-        } else {
-            axis_of(axis, x.rank())?
-        };
+        let first = if axis == x.rank() as i64 { x.rank() } else { axis_of(axis, x.rank())? };
         (first..x.rank()).collect()
     } else if x.rank() == 0 {
         vec![]

@@ -1,7 +1,7 @@
 //! Dense tensors of the evaluator and walks over their elements.
 
-use crate::model::DataType;
 use crate::model::proto::TensorProto;
+use crate::model::{DataType, TensorValue};
 
 use super::Fault;
 
@@ -45,9 +45,7 @@ impl Kind {
     /// The kind that holds a `TensorProto.DataType`; None for strings, complex numbers and types below 16 bits of float.
     pub(crate) fn of(data_type: i32) -> Option<Self> {
         Some(match DataType::try_from(data_type).ok()? {
-            DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => {
-                Self::Float
-            }
+            DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Self::Float,
             DataType::Uint8
             | DataType::Int8
             | DataType::Uint16
@@ -120,24 +118,16 @@ impl Data {
             (Self::Float(v), Kind::Bool) => Self::Bool(v.iter().map(|&x| x != 0.0).collect()),
             (Self::Int(v), Kind::Float) => Self::Float(v.iter().map(|&x| x as f64).collect()),
             (Self::Int(v), Kind::Bool) => Self::Bool(v.iter().map(|&x| x != 0).collect()),
-            (Self::Bool(v), Kind::Float) => {
-                Self::Float(v.iter().map(|&x| f64::from(u8::from(x))).collect())
-            }
+            (Self::Bool(v), Kind::Float) => Self::Float(v.iter().map(|&x| f64::from(u8::from(x))).collect()),
             (Self::Bool(v), Kind::Int) => Self::Int(v.iter().map(|&x| i64::from(x)).collect()),
-            (Self::Float(_), Kind::Float)
-            | (Self::Int(_), Kind::Int)
-            | (Self::Bool(_), Kind::Bool) => self.clone(),
+            (Self::Float(_), Kind::Float) | (Self::Int(_), Kind::Int) | (Self::Bool(_), Kind::Bool) => self.clone(),
         }
     }
 }
 
 /// Two kinds where one was needed.
 pub(crate) fn mixed(a: Kind, b: Kind) -> Fault {
-    Fault::invalid(format!(
-        "{} and {} elements in one operation",
-        a.word(),
-        b.word()
-    ))
+    Fault::invalid(format!("{} and {} elements in one operation", a.word(), b.word()))
 }
 
 impl Tensor {
@@ -145,10 +135,7 @@ impl Tensor {
     pub(crate) fn new(dims: Vec<usize>, data: Data) -> Result<Self, Fault> {
         let size = element_count(&dims)?;
         if size != data.len() {
-            return Err(Fault::invalid(format!(
-                "{} elements do not fill the shape {dims:?}",
-                data.len()
-            )));
+            return Err(Fault::invalid(format!("{} elements do not fill the shape {dims:?}", data.len())));
         }
         Ok(Self { dims, data })
     }
@@ -156,28 +143,19 @@ impl Tensor {
     /// Floats of a shape that is known to fit.
     pub(crate) fn floats(dims: &[usize], values: Vec<f64>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), values.len());
-        Self {
-            dims: dims.to_vec(),
-            data: Data::Float(values),
-        }
+        Self { dims: dims.to_vec(), data: Data::Float(values) }
     }
 
     /// Integers of a shape that is known to fit.
     pub(crate) fn ints(dims: &[usize], values: Vec<i64>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), values.len());
-        Self {
-            dims: dims.to_vec(),
-            data: Data::Int(values),
-        }
+        Self { dims: dims.to_vec(), data: Data::Int(values) }
     }
 
     /// Bools of a shape that is known to fit.
     pub(crate) fn bools(dims: &[usize], values: Vec<bool>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), values.len());
-        Self {
-            dims: dims.to_vec(),
-            data: Data::Bool(values),
-        }
+        Self { dims: dims.to_vec(), data: Data::Bool(values) }
     }
 
     /// A float scalar.
@@ -202,13 +180,16 @@ impl Tensor {
         };
         if data.len() != size {
             let name = tensor.name.as_deref().unwrap_or_default();
-            return Err(Fault::invalid(format!(
-                "tensor '{name}' of shape {dims:?} holds {} elements",
-                data.len()
-            )));
+            return Err(Fault::invalid(format!("tensor '{name}' of shape {dims:?} holds {} elements", data.len())));
         }
         debug_assert_eq!(data.kind(), kind);
         Ok(Self { dims, data })
+    }
+
+    /// A constant of a graph; None where it is no number, or too large.
+    pub(crate) fn from_constant(constant: &TensorValue) -> Option<Self> {
+        let data = Data::Float(constant.data.clone()).cast(Kind::of(constant.data_type)?);
+        Self::new(dims_of(&constant.dims).ok()?, data).ok()
     }
 
     /// Number of dimensions.
@@ -230,10 +211,7 @@ impl Tensor {
     pub(crate) fn as_floats(&self) -> Result<&[f64], Fault> {
         match &self.data {
             Data::Float(v) => Ok(v),
-            other => Err(Fault::invalid(format!(
-                "floats are needed where {} elements came",
-                other.kind().word()
-            ))),
+            other => Err(Fault::invalid(format!("floats are needed where {} elements came", other.kind().word()))),
         }
     }
 
@@ -241,10 +219,7 @@ impl Tensor {
     pub(crate) fn as_ints(&self) -> Result<&[i64], Fault> {
         match &self.data {
             Data::Int(v) => Ok(v),
-            other => Err(Fault::invalid(format!(
-                "integers are needed where {} elements came",
-                other.kind().word()
-            ))),
+            other => Err(Fault::invalid(format!("integers are needed where {} elements came", other.kind().word()))),
         }
     }
 
@@ -252,10 +227,7 @@ impl Tensor {
     pub(crate) fn as_bools(&self) -> Result<&[bool], Fault> {
         match &self.data {
             Data::Bool(v) => Ok(v),
-            other => Err(Fault::invalid(format!(
-                "bools are needed where {} elements came",
-                other.kind().word()
-            ))),
+            other => Err(Fault::invalid(format!("bools are needed where {} elements came", other.kind().word()))),
         }
     }
 
@@ -279,19 +251,14 @@ impl Tensor {
         }
         element_count(dims)?;
         let lead = dims.len().checked_sub(self.rank());
-        let lead = lead.ok_or_else(|| {
-            Fault::invalid(format!("{:?} does not broadcast to {dims:?}", self.dims))
-        })?;
+        let lead = lead.ok_or_else(|| Fault::invalid(format!("{:?} does not broadcast to {dims:?}", self.dims)))?;
         let mut steps = vec![0; dims.len()];
         for (axis, (&own, step)) in self.dims.iter().zip(strides(&self.dims)).enumerate() {
             let wanted = dims[lead + axis];
             if own == wanted {
                 steps[lead + axis] = step;
             } else if own != 1 {
-                return Err(Fault::invalid(format!(
-                    "{:?} does not broadcast to {dims:?}",
-                    self.dims
-                )));
+                return Err(Fault::invalid(format!("{:?} does not broadcast to {dims:?}", self.dims)));
             }
         }
         self.gathered(dims.to_vec(), &walk(dims, &steps, 0))
@@ -305,12 +272,7 @@ fn decode_raw(data_type: DataType, raw: &[u8]) -> Option<Data> {
             if !rest.is_empty() {
                 return None;
             }
-            Data::$variant(
-                chunks
-                    .iter()
-                    .map(|&c| $convert(<$type>::from_le_bytes(c)))
-                    .collect(),
-            )
+            Data::$variant(chunks.iter().map(|&c| $convert(<$type>::from_le_bytes(c))).collect())
         }};
     }
     Some(match data_type {
@@ -337,20 +299,12 @@ fn decode_typed(data_type: DataType, tensor: &TensorProto) -> Option<Data> {
     Some(match data_type {
         DataType::Float => Data::Float(tensor.float_data.iter().map(|&x| f64::from(x)).collect()),
         DataType::Double => Data::Float(tensor.double_data.clone()),
-        DataType::Float16 => Data::Float(
-            ints.iter()
-                .map(|i| f64::from(half::f16::from_bits(half_bits(i))))
-                .collect(),
-        ),
-        DataType::Bfloat16 => Data::Float(
-            ints.iter()
-                .map(|i| f64::from(half::bf16::from_bits(half_bits(i))))
-                .collect(),
-        ),
-        DataType::Int64 => Data::Int(tensor.int64_data.clone()),
-        DataType::Uint32 | DataType::Uint64 => {
-            Data::Int(tensor.uint64_data.iter().map(|&x| x as i64).collect())
+        DataType::Float16 => Data::Float(ints.iter().map(|i| f64::from(half::f16::from_bits(half_bits(i)))).collect()),
+        DataType::Bfloat16 => {
+            Data::Float(ints.iter().map(|i| f64::from(half::bf16::from_bits(half_bits(i)))).collect())
         }
+        DataType::Int64 => Data::Int(tensor.int64_data.clone()),
+        DataType::Uint32 | DataType::Uint64 => Data::Int(tensor.uint64_data.iter().map(|&x| x as i64).collect()),
         DataType::Bool => Data::Bool(ints.iter().map(|&x| x != 0).collect()),
         DataType::Uint8 | DataType::Int8 | DataType::Uint16 | DataType::Int16 | DataType::Int32 => {
             Data::Int(ints.iter().map(|&x| i64::from(x)).collect())
@@ -368,16 +322,12 @@ pub(crate) fn element_count(dims: &[usize]) -> Result<usize, Fault> {
         return Ok(0);
     }
     let count = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    count
-        .filter(|&n| n <= MAX_ELEMENTS)
-        .ok_or_else(|| Fault::TooLarge(dims.to_vec()))
+    count.filter(|&n| n <= MAX_ELEMENTS).ok_or_else(|| Fault::TooLarge(dims.to_vec()))
 }
 
 /// Dimensions from numbers of a file.
 pub(crate) fn dims_of(dims: &[i64]) -> Result<Vec<usize>, Fault> {
-    let wanted = |&d: &i64| {
-        usize::try_from(d).map_err(|_| Fault::invalid(format!("the shape {dims:?} is negative")))
-    };
+    let wanted = |&d: &i64| usize::try_from(d).map_err(|_| Fault::invalid(format!("the shape {dims:?} is negative")));
     dims.iter().map(wanted).collect()
 }
 
@@ -387,11 +337,7 @@ pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize, Fault> {
     usize::try_from(from_start)
         .ok()
         .filter(|&a| a < rank)
-        .ok_or_else(|| {
-            Fault::invalid(format!(
-                "axis {axis} does not exist in a tensor of rank {rank}"
-            ))
-        })
+        .ok_or_else(|| Fault::invalid(format!("axis {axis} does not exist in a tensor of rank {rank}")))
 }
 
 /// The axes that `axes` name, sorted, each once.
@@ -399,15 +345,10 @@ pub(crate) fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>, Fault> {
     if axes.len() > MAX_RANK {
         return Err(Fault::invalid(format!("{} axes", axes.len())));
     }
-    let mut found = axes
-        .iter()
-        .map(|&a| axis_of(a, rank))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut found = axes.iter().map(|&a| axis_of(a, rank)).collect::<Result<Vec<_>, _>>()?;
     found.sort_unstable();
     if found.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Fault::invalid(format!(
-            "an axis is named twice in {axes:?}"
-        )));
+        return Err(Fault::invalid(format!("an axis is named twice in {axes:?}")));
     }
     Ok(found)
 }
@@ -469,9 +410,7 @@ impl Runs {
         let sorted_dims: Vec<usize> = order.iter().map(|&a| dims[a]).collect();
         let sorted_steps: Vec<i64> = order.iter().map(|&a| steps[a]).collect();
         // with an empty tensor either product may be out of range of the other; saturate, nothing is visited then
-        let product = |axes: &mut dyn Iterator<Item = usize>| {
-            axes.fold(1_usize, |n, a| n.saturating_mul(dims[a]))
-        };
+        let product = |axes: &mut dyn Iterator<Item = usize>| axes.fold(1_usize, |n, a| n.saturating_mul(dims[a]));
         Self {
             positions: walk(&sorted_dims, &sorted_steps, 0),
             length: product(&mut axes.iter().copied()),
@@ -499,9 +438,7 @@ pub(crate) fn broadcast_dims(shapes: &[&[usize]]) -> Result<Vec<usize>, Fault> {
             if *known == 1 {
                 *known = d;
             } else if d != 1 && d != *known {
-                return Err(Fault::invalid(format!(
-                    "the shapes {shapes:?} do not broadcast"
-                )));
+                return Err(Fault::invalid(format!("the shapes {shapes:?} do not broadcast")));
             }
         }
     }
