@@ -8,9 +8,9 @@
 mod element;
 mod encouraging_loss;
 mod error;
-mod margin;
+pub mod margin;
 pub mod reference;
-mod rows;
+pub mod rows;
 mod shape;
 mod slices;
 #[cfg(test)]
