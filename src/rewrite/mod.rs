@@ -16,6 +16,8 @@ mod plan;
 mod report;
 mod rules;
 mod swap;
+#[cfg(test)]
+mod testing;
 mod unpatch;
 
 pub use artifacts::{is_artifacts_folder, patch_artifacts, ArtifactsReport};
