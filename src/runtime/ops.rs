@@ -43,33 +43,43 @@ impl Operator {
         }
     }
 
-    /// Inputs and outputs in order (design §3).
+    /// In order (design §3).
     fn inputs(self) -> &'static [Slot] {
-        use SlotType::{Float, Labels, Logits};
         match self {
-            Operator::Loss | Operator::LossAndGradient => {
-                &[required(Logits), required(Labels), optional(Logits), optional(Float)]
-            }
-            Operator::Gradient => &[
-                required(Logits),
-                required(Logits),
-                required(Labels),
-                optional(Logits),
-                optional(Float),
-                optional(Float),
-            ],
+            Operator::Loss | Operator::LossAndGradient => LOSS_INPUTS,
+            Operator::Gradient => GRADIENT_INPUTS,
         }
     }
 
+    /// In order (design §3).
     fn outputs(self) -> &'static [Slot] {
-        use SlotType::{Float, Logits};
         match self {
-            Operator::Loss => &[required(Logits), optional(Float)],
-            Operator::Gradient => &[required(Logits)],
-            Operator::LossAndGradient => &[required(Logits), optional(Float), required(Logits)],
+            Operator::Loss => LOSS_OUTPUTS,
+            Operator::Gradient => GRADIENT_OUTPUTS,
+            Operator::LossAndGradient => LOSS_AND_GRADIENT_OUTPUTS,
         }
     }
 }
+
+/// logits, labels, class_weights?, bonus_weight?
+const LOSS_INPUTS: &[Slot] =
+    &[required(SlotType::Logits), required(SlotType::Labels), optional(SlotType::Logits), optional(SlotType::Float)];
+/// dloss, logits, labels, class_weights?, bonus_weight?, margin?
+const GRADIENT_INPUTS: &[Slot] = &[
+    required(SlotType::Logits),
+    required(SlotType::Logits),
+    required(SlotType::Labels),
+    optional(SlotType::Logits),
+    optional(SlotType::Float),
+    optional(SlotType::Float),
+];
+/// loss, margin?
+const LOSS_OUTPUTS: &[Slot] = &[required(SlotType::Logits), optional(SlotType::Float)];
+/// dlogits
+const GRADIENT_OUTPUTS: &[Slot] = &[required(SlotType::Logits)];
+/// loss, margin?, dlogits
+const LOSS_AND_GRADIENT_OUTPUTS: &[Slot] =
+    &[required(SlotType::Logits), optional(SlotType::Float), required(SlotType::Logits)];
 
 /// An input or output.
 struct Slot {
