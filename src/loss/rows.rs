@@ -135,7 +135,8 @@ pub struct ForwardOutput<'a, T> {
 /// What the backward kernel needs from its surroundings.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a, T> {
-    /// Gradient of the loss output: one element for mean and sum, one per row for none.
+    /// Gradient of the loss output: one element for mean and sum, one per row for none. One element stands for all
+    /// rows with none too: ORT Training seeds every loss with a scalar.
     pub dloss: &'a [T],
     /// The margin output of the forward pass. It saves a pass over the logits. Left unread where it would cost
     /// precision: for `f64` logits, with label smoothing, and in rows with |m| > 32.
@@ -326,7 +327,9 @@ impl<'a, T: Element, L: Label> Problem<'a, T, L> {
         upstream: &Upstream<'_, T>,
         dlogits: &Output<'_, T>,
     ) -> Result<(), LossError> {
-        check_length("dloss", self.losses(), upstream.dloss.len())?;
+        if upstream.dloss.len() != 1 {
+            check_length("dloss", self.losses(), upstream.dloss.len())?;
+        }
         check_length("dlogits", self.shape.elements(), dlogits.len())?;
         if let Some(margins) = upstream.margins {
             check_length("margin", self.rows(), margins.len())?;
