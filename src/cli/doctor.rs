@@ -90,9 +90,10 @@ impl Findings {
 
     /// Whether some Python has an ONNX Runtime that the plugin can be registered in.
     fn python_runtime(&self) -> bool {
-        self.pythons.iter().filter_map(|python| python.onnxruntime.as_ref()).any(|wheel| {
-            library::Version::parse(&wheel.version).is_some_and(|version| version >= library::OLDEST)
-        })
+        self.pythons
+            .iter()
+            .filter_map(|python| python.onnxruntime.as_ref())
+            .any(|wheel| library::Version::parse(&wheel.version).is_some_and(|version| version >= library::OLDEST))
     }
 
     fn advice(&self) -> Vec<Advice> {
@@ -201,7 +202,9 @@ impl Findings {
         page.blank();
         page.heading("CUDA");
         match &self.cuda {
-            Ok(driver) => page.row("ok", &format!("driver for CUDA {}: {}", driver.cuda_version, driver.devices.join(", "))),
+            Ok(driver) => {
+                page.row("ok", &format!("driver for CUDA {}: {}", driver.cuda_version, driver.devices.join(", ")))
+            }
             Err(problem) => page.row("no", problem),
         }
 

@@ -93,7 +93,7 @@ fn code(error: &anyhow::Error) -> u8 {
 
 fn code_of_model(error: &ModelError) -> u8 {
     match error {
-        ModelError::Io { action: "read" | "open" | "map", .. } => WRONG_INPUT,
+        ModelError::Io { action: "read" | "open" | "map" | "find", .. } => WRONG_INPUT,
         ModelError::Io { .. } => FAILED,
         _ => WRONG_INPUT,
     }
@@ -158,7 +158,7 @@ pub fn report_panics() {
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             standard(panic);
         }
-        let what = panic.payload_as_str().unwrap_or("no message");
+        let what = panic.payload_as_str().unwrap_or("no message").split_whitespace().collect::<Vec<_>>().join(" ");
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
         // nobody left to tell if this fails
         let _ = writeln!(

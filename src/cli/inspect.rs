@@ -32,8 +32,7 @@ const VALUES_SHOWN: usize = 6;
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = Input::new(&arguments.input);
     let document = input.read()?;
-    let inspection =
-        crate::rewrite::inspect(&document).map_err(|error| name_the_model(error, &input, Verb::Patch))?;
+    let inspection = crate::rewrite::inspect(&document).map_err(|error| name_the_model(error, &input, Verb::Patch))?;
     if arguments.json {
         let object = json!({
             "elonnx": env!("CARGO_PKG_VERSION"),

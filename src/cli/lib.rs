@@ -48,11 +48,7 @@ pub fn locate() -> Result<PathBuf, PluginError> {
     locate_from(named, program.as_deref(), working.as_deref())
 }
 
-fn locate_from(
-    named: Option<PathBuf>,
-    program: Option<&Path>,
-    working: Option<&Path>,
-) -> Result<PathBuf, PluginError> {
+fn locate_from(named: Option<PathBuf>, program: Option<&Path>, working: Option<&Path>) -> Result<PathBuf, PluginError> {
     if let Some(named) = named {
         let file = if named.is_dir() { named.join(file_name()) } else { named.clone() };
         return if file.is_file() {

@@ -145,11 +145,7 @@ impl Page {
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
-        if self.colour && !text.is_empty() {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        if self.colour && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     fn line(&mut self, line: &str) {
@@ -160,10 +156,7 @@ impl Page {
 
 fn terminal_width(size: Option<(terminal_size::Width, terminal_size::Height)>) -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|value| value.parse().ok());
-    size.map(|(width, _)| usize::from(width.0))
-        .or(columns)
-        .unwrap_or(DEFAULT_WIDTH)
-        .clamp(MIN_WIDTH, MAX_WIDTH)
+    size.map(|(width, _)| usize::from(width.0)).or(columns).unwrap_or(DEFAULT_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH)
 }
 
 fn wants_colour(stream: &impl IsTerminal) -> bool {
@@ -231,7 +224,8 @@ pub fn shorten(name: &str, width: usize) -> Cow<'_, str> {
 /// of text are spelled out. Line breaks stay.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
     };
     if !text.contains(harmful) {
         return Cow::Borrowed(text);
@@ -343,7 +337,10 @@ model.onnx
 
     #[test]
     fn error_numbers_are_dropped() {
-        assert_eq!(without_error_numbers("read x: No such file or directory (os error 2)"), "read x: No such file or directory");
+        assert_eq!(
+            without_error_numbers("read x: No such file or directory (os error 2)"),
+            "read x: No such file or directory"
+        );
         assert_eq!(without_error_numbers("a (os error 2): b (os error 13)."), "a: b.");
         assert_eq!(without_error_numbers("plain"), "plain");
     }

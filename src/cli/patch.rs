@@ -125,8 +125,7 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     }
     if arguments.quiet {
         let models = [&report.training, &report.eval];
-        let all: Vec<String> =
-            models.iter().flat_map(|r| &r.warnings).chain(&report.warnings).cloned().collect();
+        let all: Vec<String> = models.iter().flat_map(|r| &r.warnings).chain(&report.warnings).cloned().collect();
         return warn(&all);
     }
     let mut page = Page::for_stdout();
@@ -226,10 +225,7 @@ fn reduction_parser() -> impl clap::builder::TypedValueParser<Value = Reduction>
 }
 
 /// A number that the loss accepts; the loss itself knows the ranges.
-fn parameter(
-    text: &str,
-    set: impl Fn(EncouragingLossBuilder, f32) -> EncouragingLossBuilder,
-) -> Result<f32, String> {
+fn parameter(text: &str, set: impl Fn(EncouragingLossBuilder, f32) -> EncouragingLossBuilder) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     match set(EncouragingLoss::builder(), value).build() {
         Ok(_) => Ok(value),

@@ -16,6 +16,7 @@ use crate::rewrite::{Patched, Report, RewriteError};
 
 /// Arguments of every command that rewrites a model.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Arguments {
     /// ONNX file; `-` reads standard input
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
@@ -111,10 +112,15 @@ pub fn run(
     page.blank();
     match (&shown_output, arguments.dry_run) {
         (Some(output), _) => page.paragraph(&format!("Written to {output}")),
-        (None, true) if status == Status::Changed => page.paragraph(&format!("Nothing was written; this would be {output}")),
+        (None, true) if status == Status::Changed => {
+            page.paragraph(&format!("Nothing was written; this would be {output}"))
+        }
         _ => {}
     }
-    if verb == Verb::Patch && let Output::File(path) = &output && !arguments.dry_run {
+    if verb == Verb::Patch
+        && let Output::File(path) = &output
+        && !arguments.dry_run
+    {
         let path = if status == Status::Changed || named { path.as_path() } else { arguments.input.as_path() };
         super::report::show_next_step(&mut page, path);
     }
@@ -139,7 +145,9 @@ fn status(report: &Report, verb: Verb, input: &Input) -> anyhow::Result<Status> 
 fn nothing(verb: Verb, input: &Input, report: Report) -> anyhow::Error {
     let message = match verb {
         Verb::Patch => format!("{input}: found no loss to swap and no logits to put one on"),
-        Verb::Unpatch | Verb::Inline => format!("{input}: found no encouraging loss, so there is nothing to {}", verb.name()),
+        Verb::Unpatch | Verb::Inline => {
+            format!("{input}: found no encouraging loss, so there is nothing to {}", verb.name())
+        }
     };
     NothingToDo { message, report: Box::new(report) }.into()
 }

@@ -19,11 +19,7 @@ use libloading::Library;
 use serde::{Serialize, Serializer};
 
 /// The oldest ONNX Runtime the ops run on; the C API of this version is what the plugin asks for.
-pub const OLDEST: Version = Version {
-    major: 1,
-    minor: 17,
-    patch: 0,
-};
+pub const OLDEST: Version = Version { major: 1, minor: 17, patch: 0 };
 
 /// The environment variable that names the library, as the `ort` crate reads it.
 pub const ENVIRONMENT_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -44,9 +40,7 @@ impl Version {
     /// with two numbers.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text
-            .split(|c: char| !c.is_ascii_digit())
-            .map(str::parse::<u32>);
+        let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
         Some(Version {
             major: parts.next()?.ok()?,
             minor: parts.next()?.ok()?,
@@ -113,28 +107,17 @@ impl Candidate {
     #[must_use]
     pub fn probe(path: PathBuf, origin: Origin) -> Self {
         let (version, problem) = match version_of(&path) {
-            Ok(version) if version < OLDEST => (
-                Some(version),
-                Some(format!("is {version}; elonnx needs {}.{} or newer", OLDEST.major, OLDEST.minor)),
-            ),
+            Ok(version) if version < OLDEST => {
+                (Some(version), Some(format!("is {version}; elonnx needs {}.{} or newer", OLDEST.major, OLDEST.minor)))
+            }
             Ok(version) => (Some(version), None),
             Err(problem) => (None, Some(problem)),
         };
-        Candidate {
-            path,
-            origin,
-            version,
-            problem,
-        }
+        Candidate { path, origin, version, problem }
     }
 
     fn absent(path: PathBuf, origin: Origin, problem: impl Into<String>) -> Self {
-        Candidate {
-            path,
-            origin,
-            version: None,
-            problem: Some(problem.into()),
-        }
+        Candidate { path, origin, version: None, problem: Some(problem.into()) }
     }
 
     /// Whether elonnx can use it.
@@ -181,17 +164,8 @@ pub fn find(argument: Option<&Path>) -> Result<Candidate, LibraryError> {
             return Ok(candidate);
         }
         if matches!(candidate.origin, Origin::Argument | Origin::Environment) {
-            let Candidate {
-                path,
-                origin,
-                problem,
-                ..
-            } = candidate;
-            return Err(LibraryError::Named {
-                path,
-                origin,
-                problem: problem.unwrap_or_default(),
-            });
+            let Candidate { path, origin, problem, .. } = candidate;
+            return Err(LibraryError::Named { path, origin, problem: problem.unwrap_or_default() });
         }
         looked_at.push(candidate);
     }
@@ -211,12 +185,9 @@ fn search(argument: Option<&Path>) -> impl Iterator<Item = Candidate> {
         .filter(|value| !value.is_empty())
         .map(|value| (PathBuf::from(value), Origin::Environment));
     let named = named.into_iter().chain(environment).map(|(path, origin)| from_named(path, origin));
-    let wheels = std::iter::once_with(python::interpreters)
-        .flatten()
-        .filter_map(|interpreter| from_wheel(&interpreter));
-    let system = std::iter::once_with(system_paths)
-        .flatten()
-        .map(|path| Candidate::probe(path, Origin::System));
+    let wheels =
+        std::iter::once_with(python::interpreters).flatten().filter_map(|interpreter| from_wheel(&interpreter));
+    let system = std::iter::once_with(system_paths).flatten().map(|path| Candidate::probe(path, Origin::System));
     named.chain(wheels).chain(system)
 }
 
@@ -233,9 +204,7 @@ fn from_named(path: PathBuf, origin: Origin) -> Candidate {
 
 fn from_wheel(interpreter: &python::Interpreter) -> Option<Candidate> {
     let wheel = interpreter.onnxruntime.as_ref()?;
-    let origin = Origin::PythonWheel {
-        python: interpreter.path.clone(),
-    };
+    let origin = Origin::PythonWheel { python: interpreter.path.clone() };
     Some(match library_in(&wheel.capi) {
         Some(library) => Candidate::probe(library, origin),
         None => Candidate::absent(
@@ -302,23 +271,16 @@ fn system_paths() -> Vec<PathBuf> {
     } else {
         "LD_LIBRARY_PATH"
     };
-    let mut folders: Vec<PathBuf> = std::env::var_os(variable)
-        .map(|value| std::env::split_paths(&value).collect())
-        .unwrap_or_default();
+    let mut folders: Vec<PathBuf> =
+        std::env::var_os(variable).map(|value| std::env::split_paths(&value).collect()).unwrap_or_default();
     let mut libraries = Vec::new();
     if cfg!(target_os = "linux") {
         libraries = loader_cache();
     }
     if cfg!(unix) {
         folders.extend(
-            [
-                "/usr/local/lib",
-                "/usr/lib",
-                "/usr/lib64",
-                "/opt/onnxruntime/lib",
-                "/opt/homebrew/lib",
-            ]
-            .map(PathBuf::from),
+            ["/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/onnxruntime/lib", "/opt/homebrew/lib"]
+                .map(PathBuf::from),
         );
     }
     libraries.splice(
@@ -363,9 +325,8 @@ fn version_of(path: &Path) -> Result<Version, String> {
     let text = {
         // SAFETY: this is the entry point of ONNX Runtime's C API (onnxruntime_c_api.h) and has had this signature in
         // every version.
-        let entry = unsafe {
-            library.get::<unsafe extern "system" fn() -> *const ort_sys::OrtApiBase>(b"OrtGetApiBase\0")
-        };
+        let entry =
+            unsafe { library.get::<unsafe extern "system" fn() -> *const ort_sys::OrtApiBase>(b"OrtGetApiBase\0") };
         let Ok(entry) = entry else {
             return Err("is not ONNX Runtime: it has no OrtGetApiBase".to_owned());
         };

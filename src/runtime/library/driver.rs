@@ -61,9 +61,7 @@ fn ask(library: &Library) -> Result<CudaDriver, String> {
             ));
         }
         code => {
-            return Err(format!(
-                "the NVIDIA driver (CUDA {cuda_version}) does not start: cuInit gives error {code}"
-            ));
+            return Err(format!("the NVIDIA driver (CUDA {cuda_version}) does not start: cuInit gives error {code}"));
         }
     }
     let mut devices = Vec::new();

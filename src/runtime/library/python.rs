@@ -86,11 +86,8 @@ pub fn interpreters() -> impl Iterator<Item = Interpreter> {
 
 /// Programs to ask, each path once.
 fn programs() -> Vec<(&'static str, PathBuf)> {
-    let (folder, names): (&str, &[&str]) = if cfg!(windows) {
-        ("Scripts", &["python.exe"])
-    } else {
-        ("bin", &["python3", "python"])
-    };
+    let (folder, names): (&str, &[&str]) =
+        if cfg!(windows) { ("Scripts", &["python.exe"]) } else { ("bin", &["python3", "python"]) };
     let mut programs: Vec<(&'static str, PathBuf)> = Vec::new();
     let mut add = |found_by, folder: &Path| {
         for name in names {
@@ -112,9 +109,9 @@ fn programs() -> Vec<(&'static str, PathBuf)> {
     }
     if let Some(path) = std::env::var_os("PATH") {
         // the first on PATH is the one that `python3` starts; later ones are not what the user means
-        if let Some(first) = std::env::split_paths(&path).find(|folder| {
-            folder.is_absolute() && names.iter().any(|name| folder.join(name).is_file())
-        }) {
+        if let Some(first) = std::env::split_paths(&path)
+            .find(|folder| folder.is_absolute() && names.iter().any(|name| folder.join(name).is_file()))
+        {
             add("PATH", &first);
         }
     }
@@ -131,8 +128,9 @@ fn ask(found_by: &'static str, program: &Path) -> Interpreter {
         problem: None,
     };
     let answer = match run(program) {
-        Ok(output) => serde_json::from_slice::<Answer>(&output)
-            .map_err(|_| "gave an answer that is not understood".to_owned()),
+        Ok(output) => {
+            serde_json::from_slice::<Answer>(&output).map_err(|_| "gave an answer that is not understood".to_owned())
+        }
         Err(problem) => Err(problem),
     };
     match answer {
@@ -143,11 +141,7 @@ fn ask(found_by: &'static str, program: &Path) -> Interpreter {
             }
             interpreter.onnxruntime = answer.capi.map(|capi| {
                 let (distribution, version) = distribution_of(&answer.packages);
-                Wheel {
-                    distribution,
-                    version,
-                    capi,
-                }
+                Wheel { distribution, version, capi }
             });
             interpreter.version = Some(answer.version);
             interpreter.packages = answer.packages;
@@ -160,14 +154,10 @@ fn ask(found_by: &'static str, program: &Path) -> Interpreter {
 /// The distribution that `import onnxruntime` gives. Several share the folder; the one installed last wins and cannot
 /// be told, so the special ones are named before the plain one, which is often only a dependency.
 fn distribution_of(packages: &BTreeMap<String, String>) -> (String, String) {
-    packages
-        .iter()
-        .filter(|(name, _)| name.starts_with("onnxruntime"))
-        .max_by_key(|(name, _)| name.len())
-        .map_or_else(
-            || ("onnxruntime".to_owned(), "of unknown version".to_owned()),
-            |(name, version)| (name.clone(), version.clone()),
-        )
+    packages.iter().filter(|(name, _)| name.starts_with("onnxruntime")).max_by_key(|(name, _)| name.len()).map_or_else(
+        || ("onnxruntime".to_owned(), "of unknown version".to_owned()),
+        |(name, version)| (name.clone(), version.clone()),
+    )
 }
 
 /// Standard output of the question, or a clause that says why there is none.
@@ -199,9 +189,7 @@ fn run(program: &Path) -> Result<Vec<u8>, String> {
     }
     let mut output = Vec::new();
     if let Some(pipe) = child.stdout.as_mut() {
-        pipe.take(1 << 16)
-            .read_to_end(&mut output)
-            .map_err(|error| format!("gave no answer: {error}"))?;
+        pipe.take(1 << 16).read_to_end(&mut output).map_err(|error| format!("gave no answer: {error}"))?;
     }
     Ok(output)
 }
