@@ -168,12 +168,15 @@ impl Findings {
         let used = self.used().map(|candidate| &candidate.path);
         for candidate in &self.libraries {
             let version = candidate.version.map_or_else(String::new, |version| version.to_string());
+            let path = candidate.path.display();
             match &candidate.problem {
-                None if used == Some(&candidate.path) => page.row("used", &version),
-                None => page.row("usable", &version),
-                Some(problem) => page.warning_row("no", problem),
+                None => {
+                    let label = if used == Some(&candidate.path) { "used" } else { "usable" };
+                    page.row(label, &version);
+                    page.whole_row("", &path.to_string());
+                }
+                Some(problem) => page.warning_row("no", &format!("{path} {problem}")),
             }
-            page.whole_row("", &candidate.path.display().to_string());
             page.whole_row("", &format!("from {}", candidate.origin));
         }
         if self.libraries.is_empty() {
@@ -279,8 +282,8 @@ Plugin
               loads, has RegisterCustomOps
 
 ONNX Runtime libraries (1.17 or newer is needed)
-  no          is 1.16.3; elonnx needs 1.17 or newer
-              /usr/lib/libonnxruntime.so
+  no          /usr/lib/libonnxruntime.so is 1.16.3; elonnx needs 1.17 or
+              newer
               from ORT_DYLIB_PATH
   used        1.32.0
               /venv/capi/libonnxruntime.so.1.32.0

@@ -31,7 +31,6 @@ use clap::{Parser, Subcommand};
     after_help = "Start with `elonnx inspect model.onnx`, then `elonnx patch model.onnx`.",
     after_long_help = EXIT_CODES,
     max_term_width = 80,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true

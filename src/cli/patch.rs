@@ -17,8 +17,9 @@ use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
 /// Swap a model's loss, and its gradient, for the encouraging loss
 ///
 /// MODEL is an ONNX file or a folder of ORT Training artifacts. Parameters that are not given are taken over from the
-/// loss found. On a model without a loss, one is put on the logits. The result runs in any ONNX Runtime; with the
-/// plugin (see elonnx lib) the loss is a single fast kernel.
+/// loss found; a bonus it doesn't have becomes the log bonus with log_end 0.75. On a model without a loss, one is put
+/// on the logits. The result runs in any ONNX Runtime; with the plugin (see elonnx lib) the loss is a single fast
+/// kernel.
 ///
 /// Without -o, model.onnx becomes model.el.onnx beside it, and the folder artifacts becomes artifacts.el.
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub rewrite: rewrite::Arguments,
 
-    /// Probability above which the log bonus goes on linearly, in (0, 1]; 1: never
+    /// Probability where the log bonus turns linear, above 0; 1 is never
     #[arg(long, value_name = "P", value_parser = log_end, help_heading = "Loss")]
     log_end: Option<f32>,
     /// Form of the bonus
