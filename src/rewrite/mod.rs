@@ -3,16 +3,22 @@
 //! Words: a *rule* recognises one form a loss takes in the wild, a *match* is what it found, a *plan* the edits, a
 //! *report* what was changed and why, or why nothing matched.
 
+mod artifacts;
+mod classifier;
+mod evaluate;
 mod function;
 mod inline;
 mod inspect;
+mod logits;
 mod options;
 mod patch;
+mod plan;
 mod report;
+mod rules;
+mod swap;
 mod unpatch;
-mod artifacts;
 
-pub use artifacts::{patch_artifacts, ArtifactsReport};
+pub use artifacts::{is_artifacts_folder, patch_artifacts, ArtifactsReport};
 pub use function::{function_for, Signature};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
