@@ -7,6 +7,7 @@ mod evaluate;
 mod function;
 mod inline;
 mod inspect;
+mod logits;
 mod options;
 mod patch;
 mod report;
