@@ -13,7 +13,7 @@ mod unpatch;
 mod artifacts;
 
 pub use artifacts::{patch_artifacts, ArtifactsReport};
-pub use function::{function_for, Signature};
+pub use function::{MIN_OPSET, Signature, function_for};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;
