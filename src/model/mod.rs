@@ -10,6 +10,7 @@ mod external;
 mod format;
 mod graph;
 mod index;
+mod infer;
 mod layout;
 mod node;
 pub mod proto;
