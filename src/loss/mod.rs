@@ -13,6 +13,8 @@ pub mod reference;
 mod rows;
 mod shape;
 mod slices;
+#[cfg(test)]
+mod testing;
 
 pub use element::{Element, Label, Real};
 pub use encouraging_loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, ParameterError, Reduction};

@@ -19,6 +19,8 @@
 
 mod hard;
 mod smooth;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::ops::Range;
