@@ -20,8 +20,8 @@ mod swap;
 mod testing;
 mod unpatch;
 
-pub use artifacts::{is_artifacts_folder, patch_artifacts, ArtifactsReport};
-pub use function::{function_for, Signature};
+pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
+pub use function::{MIN_OPSET, Signature, function_for};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;
