@@ -39,7 +39,7 @@ def main():
     make_artifacts(artifacts, chosen.seed)
     patch(chosen.elonnx, artifacts, patched, chosen.log_end)
 
-    print(f"[5/5] Training, {epochs} epochs, batch {training.BATCH}, AdamW {training.LEARNING_RATE:g}, seed {chosen.seed}:")
+    print(f"[5/5] Training, {epochs} epoch{'s' * (epochs > 1)}, batch {training.BATCH}, AdamW {training.LEARNING_RATE:g}, seed {chosen.seed}:")
     print("      same first weights, same batches; EL's loss may fall below zero")
     runs = train(digits, artifacts, patched, plugin(chosen.elonnx), epochs, chosen.seed)
     result = summary(chosen, digits, epochs, runs)
@@ -132,8 +132,11 @@ def print_table(result, count):
     for key, run in result["runs"].items():
         seconds = sum(run["seconds_per_epoch"]) / len(run["seconds_per_epoch"])
         print(f"  {NAMES[key]:<18}{run['accuracy']:>10.2%}{run['soft_margin']:>14.2f}{run['energy']:>10.2f}{seconds:>10.1f}")
-    print("  soft margin: label's logit minus logsumexp of the others; energy: -logsumexp; means")
-    print(f"\nModels and numbers: {OUTPUT}/ce.onnx, el.onnx, result.json")
+    ce, el = (result["runs"][key] for key in ("ce", "el"))
+    print("\nsoft margin: label's logit minus logsumexp of the other logits, mean;")
+    print("energy: minus logsumexp of all logits, mean.")
+    print(f"EL's soft margin is {el['soft_margin'] / ce['soft_margin']:.2f} times that of CE (one run, seed {result['options']['seed']}).")
+    print(f"Models and numbers: {OUTPUT}/ce.onnx, el.onnx, result.json")
 
 
 if __name__ == "__main__":
@@ -141,3 +144,5 @@ if __name__ == "__main__":
         main()
     except mnist.DataError as error:
         sys.exit(f"tools/demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ntools/demo: stopped")

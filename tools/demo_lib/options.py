@@ -1,6 +1,7 @@
 """What the user of tools/demo can choose. Run as a script it only checks the arguments: standard library only."""
 
 import argparse
+import os
 
 
 def _count(text):
@@ -42,7 +43,10 @@ def parse(arguments=None):
     )
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
     parser.add_argument("--elonnx", metavar="FILE", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.json and not os.path.isdir(os.path.dirname(os.path.abspath(chosen.json))):
+        parser.error(f"--json: the folder of {chosen.json} does not exist")
+    return chosen
 
 
 if __name__ == "__main__":
