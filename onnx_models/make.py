@@ -48,9 +48,9 @@ def _write(folder, path, make):
 
 
 def make_artifacts(folder):
-    """Writes artifacts/mlp and artifacts/cnn, each in its own process: names count up within a process."""
+    """Writes the folders of artifacts/, each in its own process: names count up within a process."""
     written = []
-    for name in ("mlp", "cnn"):
+    for name in ("mlp", "mlp_internal_loss", "mlp_float16_internal_loss", "cnn"):
         target = os.path.join(folder, "artifacts", name)
         code = f"import networks, ort_training; ort_training.generate(networks.{name}(), {target!r})"
         run = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, stderr=subprocess.PIPE, text=True)

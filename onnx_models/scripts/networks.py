@@ -1,7 +1,7 @@
-"""The two networks that are trained here: an MLP and a CNN, forward pass up to the logits."""
+"""The networks that are trained here: forward pass up to the logits, or up to the loss."""
 
 import numpy as np
-from builder import FLOAT, Builder, check
+from builder import FLOAT, INT64, Builder, check
 
 
 def mlp(hidden=16, classes=10, seed=1):
@@ -14,6 +14,33 @@ def mlp(hidden=16, classes=10, seed=1):
     _dense(b, "a1", "fc2", generator, hidden, classes, "logits")
     b.output("logits", ["N", classes])
     return check(b.model("mlp"))
+
+
+def mlp_internal_loss(float16_logits=False, hidden=4, classes=10, seed=1):
+    """An MLP that ends in com.microsoft::SoftmaxCrossEntropyLossInternal, whose ignore_index (3) is an input.
+
+    ``float16_logits``: the logits pass through float16; ONNX Runtime Training fuses the cast back into the loss.
+    """
+    generator = np.random.default_rng(seed)
+    b = Builder("hand")
+    b.domains.append("com.microsoft")
+    b.input("input", ["N", 784])
+    b.input("labels", ["N"], INT64)
+    _dense(b, "input", "fc1", generator, 784, hidden, "h1")
+    b.node("Relu", ["h1"], "a1")
+    _dense(b, "a1", "fc2", generator, hidden, classes, "wide" if float16_logits else "logits")
+    if float16_logits:
+        b.node("Cast", [b.node("Cast", ["wide"], "narrow", to=10)], "logits", to=1)
+    b.initializer("ignored", np.array(3, np.int64))
+    inputs, outputs = ["logits", "labels", "", "ignored"], ["loss", "log_prob"]
+    b.node("SoftmaxCrossEntropyLossInternal", inputs, outputs, domain="com.microsoft", reduction="mean")
+    b.output("loss")
+    return b.model("mlp")  # onnx.checker knows nothing of com.microsoft
+
+
+def mlp_float16_internal_loss():
+    """``mlp_internal_loss`` with float16 logits."""
+    return mlp_internal_loss(float16_logits=True)
 
 
 def cnn(channels=(4, 8), classes=10, seed=1):

@@ -4,6 +4,8 @@ import os
 import sys
 import types
 
+from builder import FLOAT
+
 
 def import_without_torch():
     """Makes ``onnxruntime.training`` importable where torch is not installed.
@@ -21,7 +23,8 @@ def import_without_torch():
 def generate(model, folder):
     """Writes training_model.onnx, eval_model.onnx, optimizer_model.onnx and checkpoint into ``folder``.
 
-    Cross entropy and AdamW, every initializer of ``model`` a trainable parameter.
+    AdamW; cross entropy on the output of ``model``, unless its output is called loss. Every float initializer is a
+    trainable parameter.
     """
     import_without_torch()
     from onnxruntime.training import artifacts
@@ -29,8 +32,8 @@ def generate(model, folder):
     os.makedirs(folder, exist_ok=True)
     artifacts.generate_artifacts(
         model,
-        requires_grad=[tensor.name for tensor in model.graph.initializer],
-        loss=artifacts.LossType.CrossEntropyLoss,
+        requires_grad=[tensor.name for tensor in model.graph.initializer if tensor.data_type == FLOAT],
+        loss=None if model.graph.output[0].name == "loss" else artifacts.LossType.CrossEntropyLoss,
         optimizer=artifacts.OptimType.AdamW,
         artifact_directory=folder,
     )

@@ -52,6 +52,14 @@ def plugin(elonnx):
     return elonnx("lib").stdout.strip()
 
 
+@pytest.fixture(scope="session")
+def training_python():
+    """Python of the environment with ONNX Runtime Training that tools/demo makes."""
+    done = subprocess.run([str(ROOT / "tools" / "demo"), "--only-environment"], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
 def pytest_report_header():
     import onnx
     import onnxruntime

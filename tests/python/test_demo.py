@@ -78,10 +78,7 @@ def test_demo_trains_with_the_encouraging_loss(root, tmp_path):
     assert el["energy"] < ce["energy"]
 
 
-def test_small_models_are_what_their_scripts_make(root):
-    """In the environment of the demo, which the test above has made."""
-    python = root / "target" / "demo" / "venv" / "bin" / "python"
-    assert python.exists(), "run tools/demo first"
-    command = [str(python), str(root / "onnx_models" / "make.py"), "--check"]
+def test_small_models_are_what_their_scripts_make(root, training_python):
+    command = [training_python, str(root / "onnx_models" / "make.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

