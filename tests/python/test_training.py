@@ -43,8 +43,8 @@ def test_without_bonus_it_trains_like_cross_entropy(name, losses, elonnx, models
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_encouraging_loss_falls_below_zero(name, losses, elonnx, models, plugin, tmp_path):
-    """Function bodies and kernels agree; the loss falls at every step to where cross entropy cannot go."""
+def test_encouraging_loss_falls(name, losses, elonnx, models, plugin, tmp_path):
+    """Function bodies and kernels agree; the loss is below that of cross entropy, before and after."""
     elonnx("patch", models / "artifacts" / name, "-o", tmp_path / name, "--log-end", "1")
     native = losses(tmp_path / name, plugin)
     assert_equal(native, losses(tmp_path / name), name)
