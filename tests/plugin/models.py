@@ -29,7 +29,8 @@ def op_model(op, t="f32", label="i64", inputs=None, outputs=None, attrs=None, om
     """A model of one node. `inputs`/`outputs`: names of the slots in use (the required ones by default).
 
     Slots that are not in use are left out at the end, or, with omit_as="empty", given as '' wherever they are. bf16
-    tensors travel as float32 with a Cast at each end: numpy has no bfloat16.
+    tensors travel as float32 with a Cast at each end: numpy has no bfloat16. Types of inner tensors are declared, as
+    `elonnx patch` does it: 1.17 doesn't find them out by itself where an input is ''.
     """
     required = [s for s in INPUTS[op] if s in ("dloss", "logits", "labels")]
     inputs = required if inputs is None else inputs
@@ -55,7 +56,7 @@ def op_model(op, t="f32", label="i64", inputs=None, outputs=None, attrs=None, om
             nodes.append(helper.make_node("Cast", [slot], [slot + "_cast"], to=dtype))
             slot += "_cast"
         node_inputs.append(slot)
-    node_outputs, casts = [], []
+    node_outputs, casts, value_info = [], [], []
     for slot in slots(OUTPUTS[op], outputs):
         if not slot:
             node_outputs.append("")
@@ -66,9 +67,10 @@ def op_model(op, t="f32", label="i64", inputs=None, outputs=None, attrs=None, om
         if outer != dtype:
             casts.append(helper.make_node("Cast", [slot + "_cast"], [slot], to=outer))
             slot += "_cast"
+            value_info.append(helper.make_tensor_value_info(slot, dtype, None))
         node_outputs.append(slot)
     nodes.append(helper.make_node(op, node_inputs, node_outputs, name=name, domain=DOMAIN, **(attrs or {})))
-    graph = helper.make_graph([*nodes, *casts, *extra_nodes], "g", graph_in, graph_out)
+    graph = helper.make_graph([*nodes, *casts, *extra_nodes], "g", graph_in, graph_out, value_info=value_info)
     return finish(graph)
 
 
