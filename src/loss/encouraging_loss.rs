@@ -159,13 +159,11 @@ impl Default for EncouragingLoss {
 
 impl EncouragingLoss {
     /// Starts from the operator's defaults: log bonus, `log_end` 0.75, mean.
-    #[must_use]
     pub fn builder() -> EncouragingLossBuilder {
         EncouragingLossBuilder { loss: EncouragingLoss::default() }
     }
 
     /// Starts from these parameters.
-    #[must_use]
     pub fn to_builder(self) -> EncouragingLossBuilder {
         EncouragingLossBuilder { loss: self }
     }

@@ -154,9 +154,7 @@ impl<R: Real> MarginLoss<R> {
             Form::Power(power) => q * (R::ONE + rho * power * (-power * softplus(m)).exp()),
             Form::Cosine => {
                 let p = sigmoid(-m);
-                // sin(πp) = sin(πq), accurate from the smaller of the two
-                let sine = (R::PI * if p < q { p } else { q }).sin();
-                q * (R::ONE + rho * R::PI * p * sine)
+                q * (R::ONE + rho * R::PI * p * (R::PI * p).sin())
             }
         }
     }
@@ -173,5 +171,131 @@ impl<R: Real> MarginLoss<R> {
     fn log_derivative(&self, m: R, q: R, p: R) -> R {
         // p + q rounds to 1 ± an ulp, the slope of m is 1
         if self.bonus_weight == R::ONE && !m.is_nan() { R::ONE } else { q + self.bonus_weight * p }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::loss::ParameterError;
+    use proptest::prelude::*;
+
+    fn log(log_end: f32, bonus_weight: f32) -> Result<MarginLoss<f64>, ParameterError> {
+        Ok(MarginLoss::new(&EncouragingLoss::builder().log_end(log_end).bonus_weight(bonus_weight).build()?))
+    }
+
+    fn every_bonus() -> Vec<EncouragingLoss> {
+        let mut losses = vec![];
+        for bonus in [Bonus::Log, Bonus::Power, Bonus::Cosine] {
+            for log_end in [0.25, 0.75, 1.0] {
+                for rho in [0.0, 0.5, 1.0, 2.0] {
+                    let builder = EncouragingLoss::builder().bonus(bonus).log_end(log_end).bonus_weight(rho);
+                    losses.push(builder.power(0.5).build().unwrap());
+                }
+            }
+        }
+        losses
+    }
+
+    proptest! {
+        #[test]
+        fn derivative_is_the_finite_difference_of_the_value(loss in testing::loss(), m in -30.0..30.0f64) {
+            let h = 1e-4;
+            let end = f64::from(loss.log_end());
+            // f″ jumps at log_end
+            prop_assume!((m - ((1.0 - end) / end).ln()).abs() > 2.0 * h);
+            let f = MarginLoss::<f64>::new(&loss);
+            let difference = (f.value(m + h) - f.value(m - h)) / (2.0 * h);
+            prop_assert!((difference - f.derivative(m)).abs() < 1e-7, "{difference} {}", f.derivative(m));
+        }
+
+        #[test]
+        fn single_precision_is_close_to_double(loss in testing::loss(), m in -80.0..80.0f32) {
+            let (single, double) = (MarginLoss::<f32>::new(&loss), MarginLoss::<f64>::new(&loss));
+            let wide = f64::from(m);
+            // terms of size |m| and 1 may cancel in the value, none do in the derivative
+            let scale = 1.0 + double.value(wide).abs() + wide.abs();
+            prop_assert!((f64::from(single.value(m)) - double.value(wide)).abs() < 1e-6 * scale * 4.0);
+            let expected = double.derivative(wide);
+            prop_assert!((f64::from(single.derivative(m)) - expected).abs() < 1e-5 * expected);
+        }
+    }
+
+    #[test]
+    fn log_bonus_without_end_is_m_exactly() {
+        let f = log(1.0, 1.0).unwrap();
+        for m in [-1e300, -745.2, -40.0, -1e-20, 0.0, 0.1, 3.3, 710.0, 1e300] {
+            assert_eq!(f.value(m), m);
+            assert_eq!(f.derivative(m), 1.0);
+        }
+    }
+
+    #[test]
+    fn no_bonus_is_cross_entropy() {
+        for loss in every_bonus().into_iter().filter(|loss| loss.bonus_weight() == 0.0) {
+            let f = MarginLoss::<f64>::new(&loss);
+            assert!((f.value(0.0) - 2f64.ln()).abs() < 1e-15);
+            assert_eq!(f.derivative(0.0), 0.5);
+        }
+    }
+
+    #[test]
+    fn nothing_cancels_where_p_is_close_to_one() {
+        let f = log(0.75, 0.0).unwrap();
+        assert_eq!(f.value(-700.0), (-700f64).exp());
+        assert_eq!(f.derivative(-700.0), (-700f64).exp());
+        // q·(1 + p/(1 − LE)) = 5q
+        assert!((log(0.75, 1.0).unwrap().derivative(-50.0) / (-50f64).exp() - 5.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn both_branches_of_the_log_bonus_meet_at_log_end() {
+        for end in [0.1f32, 0.5, 0.75, 0.99] {
+            for rho in [0.5, 1.0, 2.0] {
+                let f = log(end, rho).unwrap();
+                let m = ((1.0 - f64::from(end)) / f64::from(end)).ln();
+                assert!((f.value(m - 1e-12) - f.value(m + 1e-12)).abs() < 1e-10);
+                assert!((f.derivative(m - 1e-12) - f.derivative(m + 1e-12)).abs() < 1e-10);
+            }
+        }
+    }
+
+    #[test]
+    fn infinite_m_gives_the_limit() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f64>::new(&loss);
+            let rho = f64::from(loss.bonus_weight());
+            assert_eq!(f.value(f64::INFINITY), f64::INFINITY);
+            assert_eq!(f.derivative(f64::INFINITY), 1.0);
+            let end = f64::from(loss.log_end());
+            let (value, slope) = match loss.bonus() {
+                _ if rho == 0.0 => (0.0, 0.0),
+                Bonus::Log if end == 1.0 => (f64::NEG_INFINITY, rho),
+                Bonus::Log => (rho * ((1.0 - end).ln() - 1.0), 0.0),
+                Bonus::Power => (-rho, 0.0),
+                Bonus::Cosine => (-2.0 * rho, 0.0),
+            };
+            assert_eq!(f.value(f64::NEG_INFINITY), value, "{loss:?}");
+            assert_eq!(f.derivative(f64::NEG_INFINITY), slope, "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn nan_gives_nan() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f32>::new(&loss);
+            assert!(f.value(f32::NAN).is_nan() && f.derivative(f32::NAN).is_nan(), "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn huge_m_stays_finite() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f32>::new(&loss);
+            for m in [-1e30, -1e4, -120.0, 120.0, 1e4, 1e30] {
+                assert!(f.value(m).is_finite() && f.derivative(m).is_finite(), "{loss:?} at {m}");
+            }
+        }
     }
 }

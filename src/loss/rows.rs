@@ -3,7 +3,7 @@
 //! A [`Problem`] borrows the inputs and checks them once. Its methods then work on any range of rows, allocate
 //! nothing, and may run on several threads at once as long as the ranges do not overlap. Cut the rows into
 //! [`Problem::blocks`] blocks, give each to a thread, and [`Partial::combine`] their results in the order of the blocks:
-//! the same number of blocks gives the same bits, whatever thread ran which.
+//! the same number of blocks gives the same bits, whatever thread ran which. Rows outside the problem panic.
 //!
 //! With reduction mean, gradients need the sum of the weights first: [`Problem::sum_of_weights`], which reads labels
 //! and class weights only.
@@ -11,7 +11,7 @@
 //! What a row gives (design: "the maths, once"):
 //! * an ignored row (its label is `ignore_index`): loss 0, margin 0, gradient 0; its logits are not read;
 //! * a class weight of 0 takes the loss of its class out even where that is infinite;
-//! * NaN in a row gives NaN loss, margin and gradient for that row;
+//! * NaN in a row gives NaN loss, margin and gradient for that row (even with class weight 0);
 //! * a logit of −∞ is a masked class: no share of the softmax, gradient 0 unless it is the label;
 //! * all classes but the label masked: m = −∞, and the limits of f and f′ given in [`MarginLoss`];
 //! * label masked (−∞), or another logit +∞: m = +∞, loss +∞, f′ = 1;
@@ -19,6 +19,8 @@
 
 mod hard;
 mod smooth;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::ops::Range;

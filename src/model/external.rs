@@ -1,5 +1,21 @@
 //! External data: where it is, and keeping its locations valid.
-use std::path::PathBuf;
+//!
+//! A model's tensors may lie in files beside it; `location` is relative to the model's folder. Editing a model never
+//! reads them. When the model is written to another folder, each data file is hard-linked there under the same relative
+//! location (nothing is read, no space is taken), or copied where the file system cannot link. Locations inside the
+//! model are never rewritten, so old and new model stay byte-comparable and either can be moved with its data. Mind that
+//! a hard link is the same file: a tool that overwrites the weights of one model in place changes both; use
+//! [`ExternalData::Copy`] then.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use super::error::ModelError;
+use super::graph::{Graph, TensorHeader};
+use super::schema::{self, Holds, Kind};
+use super::wire::{self, Scanner};
+use bytes::Bytes;
 
 /// What happens to external data when a model is written to another folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,4 +38,362 @@ pub struct ExternalReference {
     pub offset: u64,
     /// `length` in bytes, where given.
     pub length: Option<u64>,
+}
+
+impl ExternalReference {
+    /// From the encoded entries of a checked tensor's `external_data`.
+    pub(super) fn read(tensor: &str, entries: &[&[u8]]) -> Result<Self, ModelError> {
+        let fail = |reason: String| ModelError::ExternalData {
+            tensor: tensor.to_owned(),
+            reason,
+        };
+        let number = |key: &str, text: &str| {
+            text.trim().parse::<u64>().map_err(|_| {
+                fail(format!(
+                    "the {key} of its external data is '{text}', not a number of bytes"
+                ))
+            })
+        };
+        let (mut location, mut offset, mut length) = (None, 0, None);
+        for entry in entries {
+            let (mut key, mut value) = ("", "");
+            for found in Scanner::new(entry).map_while(Result::ok) {
+                match found.number {
+                    1 => key = found.value.text().unwrap_or_default(),
+                    2 => value = found.value.text().unwrap_or_default(),
+                    _ => {}
+                }
+            }
+            match key {
+                "location" => location = Some(value),
+                "offset" => offset = number(key, value)?,
+                "length" => length = Some(number(key, value)?),
+                _ => {}
+            }
+        }
+        let location = location
+            .filter(|location| !location.is_empty())
+            .ok_or_else(|| fail("its data is external but no location is given".to_owned()))?;
+        if let Some(reason) = leads_out(location) {
+            return Err(ModelError::ExternalEscape {
+                tensor: tensor.to_owned(),
+                location: location.to_owned(),
+                reason,
+            });
+        }
+        Ok(Self {
+            tensor: tensor.to_owned(),
+            location: location.into(),
+            offset,
+            length,
+        })
+    }
+}
+
+/// Why a location as written does not stay in the model's folder; `\` and drives count on every system, so that a
+/// model is refused everywhere or nowhere.
+fn leads_out(location: &str) -> Option<&'static str> {
+    if location.contains('\0') {
+        return Some("which holds a NUL character");
+    }
+    if location.starts_with(['/', '\\']) || location.as_bytes().get(1) == Some(&b':') {
+        return Some("which is an absolute path");
+    }
+    let mut depth = 0i32;
+    for part in location.split(['/', '\\']) {
+        depth += match part {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        if depth < 0 {
+            return Some("which leads out of it with '..'");
+        }
+    }
+    (depth == 0).then_some("which names a folder, not a file")
+}
+
+/// All external references of a graph: initializers, sparse initializers, attributes, and graphs in attributes.
+pub(super) fn of_graph(graph: &Graph, references: &mut Vec<ExternalReference>) -> Result<(), ModelError> {
+    graph
+        .fields()
+        .try_for_each(|(number, field)| of_field(Kind::Graph, number, field, references))
+}
+
+/// All external references in one encoded field of a message of `kind`.
+pub(super) fn of_field(
+    kind: Kind,
+    number: u32,
+    field: &Bytes,
+    references: &mut Vec<ExternalReference>,
+) -> Result<(), ModelError> {
+    let Some((_, Holds::One(inner) | Holds::Many(inner))) = schema::field(kind, number) else {
+        return Ok(());
+    };
+    let payload = wire::payload(field);
+    let mut outcome = Ok(());
+    let mut tensor = |bytes: &[u8]| {
+        if outcome.is_ok() {
+            match TensorHeader::read(bytes) {
+                Ok(header) => references.extend(header.external),
+                Err(error) => outcome = Err(error),
+            }
+        }
+    };
+    if inner == Kind::Tensor {
+        tensor(&payload);
+    } else {
+        schema::walk(&payload, inner, &mut |kind, number, bytes| {
+            if let Some((_, Holds::One(Kind::Tensor) | Holds::Many(Kind::Tensor))) = schema::field(kind, number) {
+                tensor(bytes);
+            }
+        });
+    }
+    outcome
+}
+
+/// The folder of a file.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Data files brought to a folder; taken away again when dropped unless kept.
+#[derive(Default)]
+pub(super) struct Carried {
+    created: Vec<PathBuf>,
+}
+
+impl Carried {
+    /// The model is written: the data stays.
+    pub(super) fn keep(mut self) {
+        self.created.clear();
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        for path in &self.created {
+            // a leftover is harmless, and the error that brought us here is the one to report
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes every referenced file available beside the model `target`. `source` is where the model was read from.
+pub(super) fn carry(
+    references: &[ExternalReference],
+    source: Option<&Path>,
+    target: &Path,
+    how: ExternalData,
+) -> Result<Carried, ModelError> {
+    let mut carried = Carried::default();
+    if references.is_empty() {
+        return Ok(carried);
+    }
+    let canonical = |path: &Path| path.canonicalize().map_err(|error| ModelError::io("find", path, error));
+    let target_folder = canonical(folder_of(target))?;
+    let source_folder = source.map(|source| canonical(folder_of(source))).transpose()?;
+    let mut done: Vec<&Path> = Vec::new();
+    for reference in references {
+        let location = reference.location.as_path();
+        if done.contains(&location) {
+            continue;
+        }
+        done.push(location);
+        let to = target_folder.join(normal(location));
+        if same_place(&to, target) {
+            return Err(ModelError::ExternalConflict {
+                path: to,
+                reason: "is a data file of the model and cannot be the model itself",
+            });
+        }
+        match &source_folder {
+            // read from memory: the data must be there already
+            None if to.is_file() => {}
+            None => {
+                return Err(ModelError::ExternalMissing {
+                    tensor: reference.tensor.clone(),
+                    path: to,
+                });
+            }
+            Some(folder) if *folder == target_folder => {}
+            Some(folder) => {
+                let from = inside(folder, reference)?;
+                if bring(&from, &to, &target_folder, reference, how)? {
+                    carried.created.push(to);
+                }
+            }
+        }
+    }
+    Ok(carried)
+}
+
+/// A validated location without "." and "..".
+fn normal(location: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in location.components() {
+        match part {
+            Component::Normal(part) => normal.push(part),
+            Component::ParentDir => {
+                normal.pop();
+            }
+            _ => {}
+        }
+    }
+    normal
+}
+
+/// Whether two paths are the same file, or would be.
+fn same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| match path.canonicalize() {
+        Ok(path) => path,
+        Err(_) => match (folder_of(path).canonicalize(), path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        },
+    };
+    place(one) == place(other)
+}
+
+/// The data file in the model's folder, links followed; they may not lead out of it.
+fn inside(folder: &Path, reference: &ExternalReference) -> Result<PathBuf, ModelError> {
+    let path = folder.join(normal(&reference.location));
+    let file = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ModelError::ExternalMissing {
+            tensor: reference.tensor.clone(),
+            path: path.clone(),
+        },
+        _ => ModelError::io("find", &path, error),
+    })?;
+    if !file.starts_with(folder) {
+        return Err(escape(reference, "which is a symbolic link that leads out of it"));
+    }
+    if !file.is_file() {
+        return Err(ModelError::NotAFile {
+            path: file,
+            what: "not a regular file",
+        });
+    }
+    Ok(file)
+}
+
+fn escape(reference: &ExternalReference, reason: &'static str) -> ModelError {
+    ModelError::ExternalEscape {
+        tensor: reference.tensor.clone(),
+        location: reference.location.display().to_string(),
+        reason,
+    }
+}
+
+/// Links or copies one file; whether it had to (false: the same file or the same content was there).
+fn bring(
+    from: &Path,
+    to: &Path,
+    folder: &Path,
+    reference: &ExternalReference,
+    how: ExternalData,
+) -> Result<bool, ModelError> {
+    let parent = folder_of(to);
+    std::fs::create_dir_all(parent).map_err(|error| ModelError::io("create", parent, error))?;
+    let inside = parent.canonicalize().is_ok_and(|parent| parent.starts_with(folder));
+    if !inside {
+        return Err(escape(
+            reference,
+            "where a symbolic link in the new folder leads out of it",
+        ));
+    }
+    if to.symlink_metadata().is_ok() {
+        if same_file(from, to) || same_content(from, to).map_err(|error| ModelError::io("compare", to, error))? {
+            return Ok(false);
+        }
+        return Err(ModelError::ExternalConflict {
+            path: to.to_owned(),
+            reason: "exists and holds other data than the model's",
+        });
+    }
+    if how == ExternalData::Link && std::fs::hard_link(from, to).is_ok() {
+        return Ok(true);
+    }
+    copy(from, to).map_err(|error| ModelError::io("copy the external data to", to, error))?;
+    Ok(true)
+}
+
+/// A copy that appears under its name only when it is whole.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let temporary = tempfile::Builder::new().prefix(".elonnx-").tempfile_in(folder_of(to))?;
+    std::fs::copy(from, temporary.path())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist_noclobber(to).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+fn same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
+    const BLOCK: usize = 1 << 16;
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    if !other.metadata()?.is_file() || one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+    loop {
+        left.clear();
+        right.clear();
+        one.by_ref().take(BLOCK as u64).read_to_end(&mut left)?;
+        other.by_ref().take(BLOCK as u64).read_to_end(&mut right)?;
+        if left != right {
+            return Ok(false);
+        }
+        if left.is_empty() {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_stay_inside() {
+        for fine in ["w.bin", "./w.bin", "data/w.bin", "data/../w.bin", "a b", "..w", "w.."] {
+            assert_eq!(leads_out(fine), None, "{fine}");
+        }
+        for bad in [
+            "/etc/passwd",
+            "../w",
+            "a/../../w",
+            "..",
+            ".",
+            "a/..",
+            "C:\\w",
+            "c:w",
+            "\\\\host\\w",
+            "..\\w",
+            "a\\..\\..\\w",
+            "w\0",
+        ] {
+            assert!(leads_out(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn normal_removes_dots() {
+        assert_eq!(normal(Path::new("./a/../b/./c")), Path::new("b/c"));
+    }
 }

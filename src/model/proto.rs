@@ -129,6 +129,9 @@ pub struct NodeProto {
     pub overload: Option<String>,
     #[prost(message, repeated, tag = "9")]
     pub metadata_props: Vec<StringStringEntryProto>,
+    /// Encoded `NodeDeviceConfigurationProto`s.
+    #[prost(bytes = "bytes", repeated, tag = "10")]
+    pub device_configurations: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -187,6 +190,8 @@ pub struct TypeProto {
     pub map_type: Option<Bytes>,
     #[prost(string, optional, tag = "6")]
     pub denotation: Option<String>,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub opaque_type: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "8")]
     pub sparse_tensor_type: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "9")]

@@ -1,12 +1,61 @@
 //! Element types and shapes of values, as far as the file or simple propagation tells.
+
+use std::collections::HashMap;
+
 use super::graph::Graph;
+use super::index::GraphIndex;
+use super::infer::Inference;
+use super::proto::{DimensionProto, ValueInfoProto};
+
+/// Ranks beyond this are taken as unknown.
+pub(super) const MAX_RANK: usize = 64;
 
 /// One dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dimension { /// known
-    Known(i64), /// symbolic
-    Symbol(String), /// neither
-    Unknown }
+pub enum Dimension {
+    /// known
+    Known(i64),
+    /// symbolic
+    Symbol(String),
+    /// neither
+    Unknown,
+}
+
+impl Dimension {
+    /// The size, where known.
+    pub fn known(&self) -> Option<i64> {
+        match self {
+            Dimension::Known(size) => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// Negative sizes say nothing.
+    pub(super) fn of(size: i64) -> Self {
+        if size >= 0 {
+            Dimension::Known(size)
+        } else {
+            Dimension::Unknown
+        }
+    }
+
+    fn from_proto(dim: &DimensionProto) -> Self {
+        match (dim.dim_value, dim.dim_param.as_deref()) {
+            (Some(size), _) => Self::of(size),
+            (None, Some(name)) if !name.is_empty() => Dimension::Symbol(name.to_owned()),
+            _ => Dimension::Unknown,
+        }
+    }
+
+    /// The more telling of the two: a number before a symbol before nothing; `self` before `other`.
+    fn refined(self, other: Dimension) -> Self {
+        match (&self, &other) {
+            (Dimension::Known(_), _) => self,
+            (_, Dimension::Known(_)) | (Dimension::Unknown, _) => other,
+            _ => self,
+        }
+    }
+}
 
 /// What is known of a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,17 +65,94 @@ pub struct ValueType {
     /// None: rank unknown
     pub dims: Option<Vec<Dimension>>,
 }
+
+impl ValueType {
+    /// As declared by a value_info; nothing where it is no tensor.
+    pub fn of_value_info(value: &ValueInfoProto) -> Self {
+        let Some(tensor) = value.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()) else {
+            return Self::default();
+        };
+        let dims = tensor
+            .shape
+            .as_ref()
+            .map(|shape| shape.dim.iter().map(Dimension::from_proto).collect());
+        Self {
+            data_type: tensor.elem_type.filter(|&data_type| data_type != 0),
+            dims,
+        }
+        .bounded()
+    }
+
+    pub(super) fn new(data_type: Option<i32>, dims: Option<Vec<Dimension>>) -> Self {
+        Self { data_type, dims }.bounded()
+    }
+
+    fn bounded(mut self) -> Self {
+        self.dims = self.dims.filter(|dims| dims.len() <= MAX_RANK);
+        self
+    }
+
+    /// What is declared, with what `other` knows beyond it; where ranks differ the declaration holds.
+    pub(super) fn refined(self, other: ValueType) -> Self {
+        let dims = match (self.dims, other.dims) {
+            (Some(mine), Some(theirs)) if mine.len() == theirs.len() => Some(
+                mine.into_iter()
+                    .zip(theirs)
+                    .map(|(mine, theirs)| mine.refined(theirs))
+                    .collect(),
+            ),
+            (mine, theirs) => mine.or(theirs),
+        };
+        Self {
+            data_type: self.data_type.or(other.data_type),
+            dims,
+        }
+    }
+}
+
 /// Types of all values of a graph.
-pub struct Shapes { }
+pub struct Shapes {
+    types: HashMap<String, ValueType>,
+}
+
 impl Shapes {
     /// From inputs, outputs, value_info, initializers, then propagated forwards through the ops whose output type is
     /// plain to see (elementwise with broadcasting, Gemm, MatMul, Conv, pooling, Flatten, Reshape with constant shape,
     /// Transpose, Cast, Constant, Softmax, reductions, Gather, Concat, Slice, norms …). `opset` is the default domain's.
-    pub fn new(graph: &Graph, opset: i64) -> Self { todo!() }
+    /// Declared types are refined, never overruled.
+    pub fn new(graph: &Graph, opset: i64) -> Self {
+        let mut types = HashMap::new();
+        for value in graph.value_infos().iter().chain(graph.outputs()).chain(graph.inputs()) {
+            types.insert(value.name().to_owned(), ValueType::of_value_info(value));
+        }
+        for tensor in graph.initializers() {
+            let dims = tensor.dims().iter().map(|&dim| Dimension::of(dim)).collect();
+            types.insert(
+                tensor.name().to_owned(),
+                ValueType::new(Some(tensor.data_type()), Some(dims)),
+            );
+        }
+        let mut inference = Inference::new(GraphIndex::new(graph), opset, types);
+        for node in graph.nodes() {
+            inference.node(node);
+        }
+        Self {
+            types: inference.into_types(),
+        }
+    }
+
     /// What is known of `value` (all None where nothing is).
-    pub fn get(&self, value: &str) -> ValueType { todo!() }
+    pub fn get(&self, value: &str) -> ValueType {
+        self.types.get(value).cloned().unwrap_or_default()
+    }
+
     /// element type
-    pub fn data_type(&self, value: &str) -> Option<i32> { self.get(value).data_type }
+    pub fn data_type(&self, value: &str) -> Option<i32> {
+        self.types.get(value)?.data_type
+    }
+
     /// rank
-    pub fn rank(&self, value: &str) -> Option<usize> { self.get(value).dims.map(|d| d.len()) }
+    pub fn rank(&self, value: &str) -> Option<usize> {
+        Some(self.types.get(value)?.dims.as_ref()?.len())
+    }
 }

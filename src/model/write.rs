@@ -1,1 +1,146 @@
 //! Atomic replacement of files.
+
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::ModelError;
+use super::external::folder_of;
+
+/// Slices of this length or more bypass the buffer.
+const BUFFER: usize = 1 << 16;
+/// How many symbolic links are followed.
+const MAX_LINKS: usize = 40;
+
+/// Writes a file so that `path` holds either its old content or all of the new one, whatever happens in between: a
+/// temporary file in the same folder, fsync, rename, fsync of the folder. A symbolic link stays one; the file it points
+/// to is replaced. A replaced file's permissions are kept.
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<(), ModelError> {
+    let target = follow(path)?;
+    let old = match target.metadata() {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(metadata) => {
+            let what = if metadata.is_dir() {
+                "a folder"
+            } else {
+                "not a regular file"
+            };
+            return Err(ModelError::NotAFile { path: target, what });
+        }
+        Err(_) => None,
+    };
+    let folder = folder_of(&target);
+    let fail = |error| ModelError::io("write", path, error);
+    let temporary = temporary_in(folder).map_err(fail)?;
+    let mut buffered = BufWriter::with_capacity(BUFFER, temporary.as_file());
+    write(&mut buffered).and_then(|()| buffered.flush()).map_err(fail)?;
+    drop(buffered);
+    if let Some(permissions) = old {
+        temporary.as_file().set_permissions(permissions).map_err(fail)?;
+    }
+    temporary.as_file().sync_all().map_err(fail)?;
+    temporary
+        .persist(&target)
+        .map_err(|error| ModelError::io("replace", &target, error.error))?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// The file that a path means, through links whose end need not exist.
+fn follow(path: &Path) -> Result<PathBuf, ModelError> {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match std::fs::read_link(&target) {
+            Ok(link) => target = folder_of(&target).join(link),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(ModelError::io(
+        "follow the links of",
+        path,
+        std::io::Error::other("too many symbolic links"),
+    ))
+}
+
+fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".elonnx-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // as for any new file: the umask takes away what it takes
+        builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+    }
+    #[cfg(not(unix))]
+    builder.tempfile_in(folder)
+}
+
+/// Makes the rename last. Not every file system can, and the file is already whole: no error.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix) {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failing_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        std::fs::write(&path, "old").unwrap();
+        let error = replace(&path, |out| {
+            out.write_all(b"half")?;
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
+        });
+        assert!(error.unwrap_err().to_string().starts_with("cannot write "));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["m"]);
+    }
+
+    #[test]
+    fn a_folder_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = replace(folder.path(), |out| out.write_all(b"x")).unwrap_err();
+        assert!(matches!(error, ModelError::NotAFile { .. }));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_and_links_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, dangling) = (
+            folder.path().join("m"),
+            folder.path().join("link"),
+            folder.path().join("dangling"),
+        );
+        std::fs::write(&file, "old").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("m", &link).unwrap();
+        std::os::unix::fs::symlink("new", &dangling).unwrap();
+        replace(&link, |out| out.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        replace(&dangling, |out| out.write_all(b"fresh")).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("new")).unwrap(), b"fresh");
+        assert_eq!(names(folder.path()), ["dangling", "link", "m", "new"]);
+        std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(replace(&folder.path().join("loop"), |_| Ok(())).is_err());
+    }
+}

@@ -16,6 +16,7 @@
 mod abi;
 mod attributes;
 mod kernel;
+pub mod library;
 mod ops;
 mod plugin;
 mod session;

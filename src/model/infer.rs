@@ -1,0 +1,1059 @@
+//! Forward propagation of element types and shapes through one node at a time.
+//!
+//! Light on purpose: it must never be wrong about what it claims, may claim nothing, and takes any input without panic.
+//! Sources: the ONNX operator specifications, for the opsets since 1 where they differ.
+
+use std::collections::HashMap;
+
+use prost::Message;
+
+use super::index::GraphIndex;
+use super::proto::{DataType, NodeProto, TensorProto};
+use super::shape::{Dimension, MAX_RANK, ValueType};
+use Dimension::{Known, Unknown};
+
+const BOOL: i32 = DataType::Bool as i32;
+const FLOAT: i32 = DataType::Float as i32;
+const INT32: i32 = DataType::Int32 as i32;
+const INT64: i32 = DataType::Int64 as i32;
+const UINT8: i32 = DataType::Uint8 as i32;
+
+type Dims = Vec<Dimension>;
+
+/// What is known so far.
+pub(super) struct Inference<'g> {
+    index: GraphIndex<'g>,
+    opset: i64,
+    types: HashMap<String, ValueType>,
+    /// Elements of small integer vectors and scalars that are computed from shapes.
+    elements: HashMap<String, Dims>,
+}
+
+impl<'g> Inference<'g> {
+    pub(super) fn new(index: GraphIndex<'g>, opset: i64, types: HashMap<String, ValueType>) -> Self {
+        Self {
+            index,
+            opset,
+            types,
+            elements: HashMap::new(),
+        }
+    }
+
+    pub(super) fn into_types(self) -> HashMap<String, ValueType> {
+        self.types
+    }
+
+    /// Takes in what a node tells about its outputs.
+    pub(super) fn node(&mut self, node: &NodeProto) {
+        if let Some(elements) = self.output_elements(node).filter(|elements| elements.len() <= MAX_RANK)
+            && let Some(output) = node.output_at(0)
+        {
+            self.elements.insert(output.to_owned(), elements);
+        }
+        for (at, found) in self.output_types(node).into_iter().enumerate() {
+            if let Some(output) = node.output_at(at) {
+                let declared = self.types.remove(output).unwrap_or_default();
+                self.types.insert(
+                    output.to_owned(),
+                    declared.refined(ValueType::new(found.data_type, found.dims)),
+                );
+            }
+        }
+    }
+
+    fn input(&self, node: &NodeProto, at: usize) -> ValueType {
+        node.input_at(at)
+            .and_then(|name| self.types.get(name))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn dims(&self, node: &NodeProto, at: usize) -> Option<Dims> {
+        self.types.get(node.input_at(at)?)?.dims.clone()
+    }
+
+    fn data_type(&self, node: &NodeProto, at: usize) -> Option<i32> {
+        self.types.get(node.input_at(at)?)?.data_type
+    }
+
+    /// A constant integer input.
+    fn ints(&self, node: &NodeProto, at: usize) -> Option<Vec<i64>> {
+        self.index.constant(node.input_at(at)?)?.ints()
+    }
+
+    /// An integer list that is an attribute in old opsets, an input in new ones.
+    fn ints_of(&self, node: &NodeProto, name: &str, at: usize) -> Option<Vec<i64>> {
+        node.attr_ints(name)
+            .map(<[i64]>::to_vec)
+            .or_else(|| self.ints(node, at))
+    }
+
+    /// Elements of an integer input, as far as known.
+    fn vector(&self, node: &NodeProto, at: usize) -> Option<Dims> {
+        let name = node.input_at(at)?;
+        if let Some(elements) = self.elements.get(name) {
+            return Some(elements.clone());
+        }
+        let ints = self.index.constant(name)?.ints()?;
+        (ints.len() <= MAX_RANK).then(|| ints.into_iter().map(Known).collect())
+    }
+
+    /// Elements of the first output, where it is a small integer vector or scalar made from shapes.
+    fn output_elements(&self, node: &NodeProto) -> Option<Dims> {
+        if !node.op_domain().is_empty() {
+            return None;
+        }
+        match node.op() {
+            "Shape" => Some(shape_range(node, self.dims(node, 0)?)),
+            "Identity" | "Cast" | "Squeeze" | "Unsqueeze" => self.vector(node, 0),
+            "Gather" if node.attr_int("axis").unwrap_or(0) == 0 => {
+                let data = self.vector(node, 0)?;
+                let indices = self.ints(node, 1).filter(|indices| indices.len() <= MAX_RANK)?;
+                indices
+                    .iter()
+                    .map(|&index| data.get(position(index, data.len())?).cloned())
+                    .collect()
+            }
+            "Concat" => {
+                let mut all = Dims::new();
+                for at in 0..node.input.len() {
+                    all.extend(self.vector(node, at)?);
+                    if all.len() > MAX_RANK {
+                        return None;
+                    }
+                }
+                Some(all)
+            }
+            "Slice" => {
+                let data = self.vector(node, 0)?;
+                let (starts, ends) = (self.ints_of(node, "starts", 1)?, self.ints_of(node, "ends", 2)?);
+                let steps = self.ints(node, 4).unwrap_or_else(|| vec![1]);
+                let ([start], [end], [1]) = (&starts[..], &ends[..], &steps[..]) else {
+                    return None;
+                };
+                let (start, end) = (clamp(*start, data.len()), clamp(*end, data.len()));
+                Some(data.get(start..end.max(start))?.to_vec())
+            }
+            "Add" | "Sub" | "Mul" | "Div" => {
+                let ([Known(one)], [Known(other)]) = (&self.vector(node, 0)?[..], &self.vector(node, 1)?[..]) else {
+                    return None;
+                };
+                let result = match node.op() {
+                    "Add" => one.checked_add(*other),
+                    "Sub" => one.checked_sub(*other),
+                    "Mul" => one.checked_mul(*other),
+                    _ => one.checked_div(*other),
+                };
+                Some(vec![Known(result?)])
+            }
+            _ => None,
+        }
+    }
+
+    /// Types of the outputs, in order; fewer than there are outputs where nothing is known of the rest.
+    fn output_types(&self, node: &NodeProto) -> Vec<ValueType> {
+        match node.op_domain() {
+            "" => self.standard(node),
+            "com.microsoft" => self.microsoft(node),
+            _ => vec![],
+        }
+    }
+
+    fn standard(&self, node: &NodeProto) -> Vec<ValueType> {
+        let first = self.input(node, 0);
+        let data_type = first.data_type;
+        let one = |data_type, dims| vec![ValueType::new(data_type, dims)];
+        match node.op() {
+            "Relu"
+            | "Sigmoid"
+            | "Tanh"
+            | "Softmax"
+            | "LogSoftmax"
+            | "Hardmax"
+            | "Identity"
+            | "Clip"
+            | "Elu"
+            | "Selu"
+            | "LeakyRelu"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "Swish"
+            | "Softplus"
+            | "Softsign"
+            | "Mish"
+            | "Celu"
+            | "ThresholdedRelu"
+            | "Shrink"
+            | "Exp"
+            | "Log"
+            | "Sqrt"
+            | "Neg"
+            | "Abs"
+            | "Reciprocal"
+            | "Floor"
+            | "Ceil"
+            | "Round"
+            | "Sign"
+            | "Sin"
+            | "Cos"
+            | "Tan"
+            | "Sinh"
+            | "Cosh"
+            | "Asin"
+            | "Acos"
+            | "Atan"
+            | "Asinh"
+            | "Acosh"
+            | "Atanh"
+            | "Erf"
+            | "InstanceNormalization"
+            | "GroupNormalization"
+            | "RMSNormalization"
+            | "LpNormalization"
+            | "MeanVarianceNormalization"
+            | "LRN"
+            | "CumSum"
+            | "Trilu"
+            | "ScatterElements"
+            | "ScatterND"
+            | "Scatter"
+            | "PRelu"
+            | "BitwiseNot"
+            | "Not" => {
+                vec![first]
+            }
+            "BatchNormalization" => {
+                let statistics = self.input(node, 3);
+                vec![first, statistics.clone(), statistics]
+            }
+            "LayerNormalization" => {
+                let axis = node.attr_int("axis").unwrap_or(-1);
+                let dims = first.dims.clone().and_then(|mut dims| {
+                    let axis = position(axis, dims.len())?;
+                    dims[axis..].fill(Known(1));
+                    Some(dims)
+                });
+                let statistics = ValueType::new(Some(node.attr_int("stash_type").map_or(FLOAT, |to| to as i32)), dims);
+                vec![first, statistics.clone(), statistics]
+            }
+            "Dropout" => {
+                let mask = if self.opset >= 10 { Some(BOOL) } else { data_type };
+                vec![first.clone(), ValueType::new(mask, first.dims)]
+            }
+            "IsNaN" | "IsInf" => one(Some(BOOL), first.dims),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "BitShift" | "Min" | "Max" | "Sum" | "Mean" | "And"
+            | "Or" | "Xor" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" => one(data_type, self.broadcast_inputs(node)),
+            "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" => {
+                one(Some(BOOL), self.broadcast_inputs(node))
+            }
+            "Where" => one(
+                self.data_type(node, 1).or(self.data_type(node, 2)),
+                self.broadcast_inputs(node),
+            ),
+            "Cast" => one(node.attr_int("to").map(|to| to as i32), first.dims),
+            "CastLike" => one(self.data_type(node, 1), first.dims),
+            "Constant" => constant(node).into_iter().collect(),
+            "ConstantOfShape" => {
+                let value = node
+                    .attr("value")
+                    .and_then(|value| TensorProto::decode(value.t.clone()?).ok());
+                let data_type = value.map_or(FLOAT, |value| value.data_type());
+                one(Some(data_type), self.target_shape(node, 0).map(only_sizes))
+            }
+            "Shape" => one(
+                Some(INT64),
+                Some(vec![
+                    first.dims.map_or(Unknown, |dims| size(shape_range(node, dims).len())),
+                ]),
+            ),
+            "Size" => one(Some(INT64), Some(vec![])),
+            "Gemm" => one(data_type, self.gemm(node)),
+            "MatMul" => one(data_type, matmul(first.dims, self.dims(node, 1))),
+            "MatMulInteger" => one(Some(INT32), matmul(first.dims, self.dims(node, 1))),
+            "Einsum" => one(data_type, self.einsum(node)),
+            "Conv" => one(data_type, self.conv(node)),
+            "ConvTranspose" => one(data_type, self.conv_transpose(node)),
+            "MaxPool" | "AveragePool" | "LpPool" => {
+                let dims = self.pool(node);
+                vec![
+                    ValueType::new(data_type, dims.clone()),
+                    ValueType::new(Some(INT64), dims),
+                ]
+            }
+            "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => one(
+                data_type,
+                first.dims.map(|dims| {
+                    dims.into_iter()
+                        .enumerate()
+                        .map(|(at, dim)| if at < 2 { dim } else { Known(1) })
+                        .collect()
+                }),
+            ),
+            "Flatten" => one(data_type, flatten(node, first.dims)),
+            "Reshape" => one(data_type, self.reshape(node, first.dims)),
+            "Transpose" => one(data_type, first.dims.and_then(|dims| transpose(node, dims))),
+            "Squeeze" => one(data_type, self.squeeze(node)),
+            "Unsqueeze" => one(data_type, self.unsqueeze(node)),
+            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2"
+            | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => one(data_type, self.reduce(node)),
+            "ArgMax" | "ArgMin" => {
+                let axis = node.attr_int("axis").unwrap_or(0);
+                let keep = node.attr_int("keepdims").unwrap_or(1) != 0;
+                one(Some(INT64), first.dims.and_then(|dims| without(dims, &[axis], keep)))
+            }
+            "Gather" => one(data_type, self.gather(node)),
+            "GatherElements" => one(data_type, self.dims(node, 1)),
+            "GatherND" => one(data_type, self.gather_nd(node)),
+            "Concat" => one(data_type, self.concat(node)),
+            "Split" => self.split(node),
+            "Slice" => one(data_type, self.slice(node)),
+            "Expand" => one(
+                data_type,
+                self.target_shape(node, 1)
+                    .and_then(|target| broadcast(first.dims?, only_sizes(target))),
+            ),
+            "Tile" => one(data_type, self.tile(node)),
+            "Pad" | "Resize" | "Upsample" => one(data_type, first.dims.map(|dims| vec![Unknown; dims.len()])),
+            "OneHot" => one(self.data_type(node, 2), self.one_hot(node)),
+            "Range" => one(data_type, Some(vec![Unknown])),
+            "NonZero" => one(Some(INT64), first.dims.map(|dims| vec![size(dims.len()), Unknown])),
+            "TopK" => {
+                let dims = self.top_k(node);
+                vec![
+                    ValueType::new(data_type, dims.clone()),
+                    ValueType::new(Some(INT64), dims),
+                ]
+            }
+            "DequantizeLinear" => one(self.data_type(node, 1), first.dims),
+            "QuantizeLinear" => one(
+                self.data_type(node, 2)
+                    .or(Some(UINT8))
+                    .filter(|_| node.attr("output_dtype").is_none()),
+                first.dims,
+            ),
+            "LSTM" | "GRU" | "RNN" => self.recurrent(node),
+            "SoftmaxCrossEntropyLoss" => vec![self.loss(node), first],
+            "NegativeLogLikelihoodLoss" => vec![self.loss(node)],
+            _ => vec![],
+        }
+    }
+
+    /// The few of ONNX Runtime's own that surround losses.
+    fn microsoft(&self, node: &NodeProto) -> Vec<ValueType> {
+        match node.op() {
+            "Gelu"
+            | "FastGelu"
+            | "QuickGelu"
+            | "BiasGelu"
+            | "BiasSoftmax"
+            | "BiasDropout"
+            | "LayerNormalization"
+            | "SimplifiedLayerNormalization"
+            | "SkipLayerNormalization"
+            | "SkipSimplifiedLayerNormalization" => {
+                vec![self.input(node, 0)]
+            }
+            "FusedMatMul" if node.attr_int("transA").unwrap_or(0) == 0 && node.attr_int("transB").unwrap_or(0) == 0 => {
+                vec![ValueType::new(
+                    self.data_type(node, 0),
+                    matmul(self.dims(node, 0), self.dims(node, 1)),
+                )]
+            }
+            "FusedMatMul" => vec![ValueType::new(self.data_type(node, 0), None)],
+            "SoftmaxCrossEntropyLossInternal" => vec![self.loss(node), self.input(node, 0)],
+            "SoftmaxCrossEntropyLossGrad" | "SoftmaxCrossEntropyLossInternalGrad" => vec![self.input(node, 1)],
+            _ => vec![],
+        }
+    }
+
+    fn broadcast_inputs(&self, node: &NodeProto) -> Option<Dims> {
+        // before opset 7 the second input was stretched to the first
+        if self.opset < 7 {
+            return self.dims(node, 0);
+        }
+        let mut all = self.dims(node, 0)?;
+        for at in 1..node.input.len() {
+            all = broadcast(all, self.dims(node, at)?)?;
+        }
+        Some(all)
+    }
+
+    /// A shape given as an input: its elements, or at least how many there are.
+    fn target_shape(&self, node: &NodeProto, at: usize) -> Option<Dims> {
+        self.vector(node, at).or_else(|| match self.dims(node, at)?[..] {
+            [Known(rank)] if (0..=MAX_RANK as i64).contains(&rank) => Some(vec![Unknown; rank as usize]),
+            _ => None,
+        })
+    }
+
+    fn loss(&self, node: &NodeProto) -> ValueType {
+        let dims = match node.attr_str("reduction").unwrap_or("mean") {
+            "none" => self.dims(node, 1),
+            _ => Some(vec![]),
+        };
+        ValueType::new(self.data_type(node, 0), dims)
+    }
+
+    fn gemm(&self, node: &NodeProto) -> Option<Dims> {
+        let pick = |at, transposed: &str, row: bool| -> Dimension {
+            let swap = node.attr_int(transposed).unwrap_or(0) != 0;
+            match self.dims(node, at).as_deref() {
+                Some([rows, columns]) => if row != swap { rows } else { columns }.clone(),
+                _ => Unknown,
+            }
+        };
+        Some(vec![pick(0, "transA", true), pick(1, "transB", false)])
+    }
+
+    fn einsum(&self, node: &NodeProto) -> Option<Dims> {
+        let equation: String = node
+            .attr_str("equation")?
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let (terms, output) = equation.split_once("->")?;
+        if equation.contains('.') {
+            return None;
+        }
+        let mut sizes = HashMap::new();
+        for (at, term) in terms.split(',').enumerate() {
+            let dims = self.dims(node, at).filter(|dims| dims.len() == term.chars().count());
+            sizes.extend(term.chars().zip(dims.into_iter().flatten()));
+        }
+        Some(
+            output
+                .chars()
+                .map(|letter| sizes.get(&letter).cloned().unwrap_or(Unknown))
+                .collect(),
+        )
+    }
+
+    fn conv(&self, node: &NodeProto) -> Option<Dims> {
+        let (data, weight) = (self.dims(node, 0), self.dims(node, 1));
+        let rank = data.as_ref().or(weight.as_ref())?.len();
+        let data = data.unwrap_or_else(|| vec![Unknown; rank]);
+        let weight = weight
+            .filter(|weight| weight.len() == rank)
+            .unwrap_or_else(|| vec![Unknown; rank]);
+        let kernel = node
+            .attr_ints("kernel_shape")
+            .map(<[i64]>::to_vec)
+            .or_else(|| weight.get(2..)?.iter().map(Dimension::known).collect());
+        let mut dims = vec![data.first()?.clone(), weight.first()?.clone()];
+        dims.extend(windows(node, data.get(2..)?, kernel.as_deref()));
+        Some(dims)
+    }
+
+    fn conv_transpose(&self, node: &NodeProto) -> Option<Dims> {
+        let (data, weight) = (self.dims(node, 0)?, self.dims(node, 1));
+        let per_group = weight.and_then(|weight| weight.get(1)?.known());
+        let channels = per_group.and_then(|channels| channels.checked_mul(node.attr_int("group").unwrap_or(1)));
+        let mut dims = vec![Unknown; data.len()];
+        dims.get_mut(..2)?
+            .clone_from_slice(&[data[0].clone(), channels.map_or(Unknown, Dimension::of)]);
+        Some(dims)
+    }
+
+    fn pool(&self, node: &NodeProto) -> Option<Dims> {
+        let data = self.dims(node, 0)?;
+        let mut dims = data.get(..2)?.to_vec();
+        dims.extend(windows(node, &data[2..], node.attr_ints("kernel_shape")));
+        Some(dims)
+    }
+
+    fn reshape(&self, node: &NodeProto, data: Option<Dims>) -> Option<Dims> {
+        let target = match node.attr_ints("shape") {
+            Some(shape) => shape.iter().map(|&dim| Known(dim)).collect(),
+            None => self.target_shape(node, 1)?,
+        };
+        let zero_copies = node.attr_int("allowzero").unwrap_or(0) == 0;
+        let mut dims: Dims = target
+            .iter()
+            .enumerate()
+            .map(|(at, dim)| match dim {
+                Known(0) if zero_copies => data.as_ref().and_then(|data| data.get(at).cloned()).unwrap_or(Unknown),
+                dim => dim.clone(),
+            })
+            .collect();
+        if let Some(free) = dims.iter().position(|dim| *dim == Known(-1)) {
+            dims[free] = Unknown;
+            let rest = dims.iter().enumerate().filter(|(at, _)| *at != free);
+            let rest: Option<Vec<_>> = rest
+                .map(|(_, dim)| Some(dim.clone()).filter(|dim| *dim != Unknown))
+                .collect();
+            if let (Some(data), Some(rest)) = (data, rest) {
+                dims[free] = quotient(data, rest);
+            }
+        }
+        Some(only_sizes(dims))
+    }
+
+    fn squeeze(&self, node: &NodeProto) -> Option<Dims> {
+        let dims = self.dims(node, 0)?;
+        if node.attr("axes").is_none() && node.input_at(1).is_none() {
+            // all that are 1: only plain to see where every size is known
+            let sizes: Option<Vec<i64>> = dims.iter().map(Dimension::known).collect();
+            return Some(sizes?.into_iter().filter(|&size| size != 1).map(Known).collect());
+        }
+        without(dims, &self.ints_of(node, "axes", 1)?, false)
+    }
+
+    fn unsqueeze(&self, node: &NodeProto) -> Option<Dims> {
+        let data = self.dims(node, 0)?;
+        let axes = self.ints_of(node, "axes", 1)?;
+        let rank = data.len().checked_add(axes.len()).filter(|&rank| rank <= MAX_RANK)?;
+        let axes: Vec<usize> = axes.iter().map(|&axis| position(axis, rank)).collect::<Option<_>>()?;
+        let mut data = data.into_iter();
+        (0..rank)
+            .map(|at| {
+                if axes.contains(&at) {
+                    Some(Known(1))
+                } else {
+                    data.next()
+                }
+            })
+            .collect()
+    }
+
+    fn reduce(&self, node: &NodeProto) -> Option<Dims> {
+        let dims = self.dims(node, 0)?;
+        let keep = node.attr_int("keepdims").unwrap_or(1) != 0;
+        let given = node.attr("axes").is_some() || node.input_at(1).is_some();
+        let axes = if given {
+            self.ints_of(node, "axes", 1)
+        } else {
+            Some(vec![])
+        };
+        match axes {
+            Some(axes) if axes.is_empty() && node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0 => Some(dims),
+            Some(axes) if axes.is_empty() => {
+                let all: Vec<i64> = (0..dims.len() as i64).collect();
+                without(dims, &all, keep)
+            }
+            Some(axes) => without(dims, &axes, keep),
+            None if keep => Some(vec![Unknown; dims.len()]),
+            None => None,
+        }
+    }
+
+    fn gather(&self, node: &NodeProto) -> Option<Dims> {
+        let (data, indices) = (self.dims(node, 0)?, self.dims(node, 1)?);
+        let axis = position(node.attr_int("axis").unwrap_or(0), data.len())?;
+        Some([&data[..axis], &indices[..], &data[axis + 1..]].concat())
+    }
+
+    fn gather_nd(&self, node: &NodeProto) -> Option<Dims> {
+        let (data, indices) = (self.dims(node, 0)?, self.dims(node, 1)?);
+        let batch = usize::try_from(node.attr_int("batch_dims").unwrap_or(0)).ok()?;
+        let (last, outer) = indices.split_last()?;
+        let skipped = batch.checked_add(usize::try_from(last.known()?).ok()?)?;
+        Some([outer, data.get(skipped..)?].concat())
+    }
+
+    fn concat(&self, node: &NodeProto) -> Option<Dims> {
+        let mut all = self.dims(node, 0)?;
+        let axis = position(node.attr_int("axis").unwrap_or(1), all.len())?;
+        for at in 1..node.input.len() {
+            let dims = self.dims(node, at).filter(|dims| dims.len() == all.len());
+            let sum = all[axis].known().zip(dims.as_ref().and_then(|dims| dims[axis].known()));
+            for (mine, theirs) in all.iter_mut().zip(dims.into_iter().flatten()) {
+                if mine.known().is_none() {
+                    *mine = theirs;
+                }
+            }
+            all[axis] = sum
+                .and_then(|(one, other)| one.checked_add(other))
+                .map_or(Unknown, Known);
+        }
+        Some(all)
+    }
+
+    fn split(&self, node: &NodeProto) -> Vec<ValueType> {
+        let data_type = self.data_type(node, 0);
+        let Some(dims) = self.dims(node, 0) else {
+            return vec![ValueType::new(data_type, None); node.output.len()];
+        };
+        let Some(axis) = position(node.attr_int("axis").unwrap_or(0), dims.len()) else {
+            return vec![];
+        };
+        let given = node.attr("split").is_some() || node.input_at(1).is_some();
+        let sizes = self.ints_of(node, "split", 1);
+        let parts = node.output.len() as i64;
+        let equal = dims[axis]
+            .known()
+            .filter(|size| !given && parts > 0 && size % parts == 0)
+            .map(|size| size / parts);
+        let part = |at: usize| {
+            let size = sizes.as_ref().and_then(|sizes| sizes.get(at).copied()).or(equal);
+            let mut dims = dims.clone();
+            dims[axis] = size.map_or(Unknown, Dimension::of);
+            ValueType::new(data_type, Some(dims))
+        };
+        (0..node.output.len()).map(part).collect()
+    }
+
+    fn slice(&self, node: &NodeProto) -> Option<Dims> {
+        let mut dims = self.dims(node, 0)?;
+        let blurred = || Some(vec![Unknown; dims.len()]);
+        let (Some(starts), Some(ends)) = (self.ints_of(node, "starts", 1), self.ints_of(node, "ends", 2)) else {
+            return blurred();
+        };
+        let axes_given = node.attr("axes").is_some() || node.input_at(3).is_some();
+        let axes = match self.ints_of(node, "axes", 3) {
+            Some(axes) => axes,
+            None if axes_given => return blurred(),
+            None => (0..starts.len() as i64).collect(),
+        };
+        let steps = match self.ints(node, 4) {
+            Some(steps) => steps,
+            None if node.input_at(4).is_some() => return blurred(),
+            None => vec![1; starts.len()],
+        };
+        for (at, &axis) in axes.iter().enumerate() {
+            let axis = position(axis, dims.len())?;
+            let range = (starts.get(at)?, ends.get(at)?, steps.get(at)?);
+            dims[axis] = match (dims[axis].known(), range) {
+                (Some(size), (&start, &end, 1)) => {
+                    let size = usize::try_from(size).ok()?;
+                    self::size(clamp(end, size).saturating_sub(clamp(start, size)))
+                }
+                _ => Unknown,
+            };
+        }
+        Some(dims)
+    }
+
+    fn tile(&self, node: &NodeProto) -> Option<Dims> {
+        let dims = self.dims(node, 0)?;
+        let Some(repeats) = self.ints(node, 1).filter(|repeats| repeats.len() == dims.len()) else {
+            return Some(vec![Unknown; dims.len()]);
+        };
+        let tiled = |(dim, repeat): (Dimension, i64)| match (dim, repeat) {
+            (dim, 1) => dim,
+            (Known(size), repeat) => size.checked_mul(repeat).map_or(Unknown, Dimension::of),
+            _ => Unknown,
+        };
+        Some(dims.into_iter().zip(repeats).map(tiled).collect())
+    }
+
+    fn one_hot(&self, node: &NodeProto) -> Option<Dims> {
+        let mut dims = self.dims(node, 0)?;
+        let depth = match self.vector(node, 1).as_deref() {
+            Some([depth]) => depth.clone(),
+            _ => Unknown,
+        };
+        let axis = position(node.attr_int("axis").unwrap_or(-1), dims.len() + 1)?;
+        dims.insert(axis, depth);
+        Some(only_sizes(dims))
+    }
+
+    fn top_k(&self, node: &NodeProto) -> Option<Dims> {
+        let mut dims = self.dims(node, 0)?;
+        let axis = position(node.attr_int("axis").unwrap_or(-1), dims.len())?;
+        let k = node.attr_int("k").or_else(|| self.ints(node, 1)?.first().copied());
+        dims[axis] = k.map_or(Unknown, Dimension::of);
+        Some(dims)
+    }
+
+    /// Y [sequence, directions, batch, hidden], then Y_h and Y_c [directions, batch, hidden] (layout 0).
+    fn recurrent(&self, node: &NodeProto) -> Vec<ValueType> {
+        let data_type = self.data_type(node, 0);
+        let dims = self
+            .dims(node, 0)
+            .filter(|dims| dims.len() == 3 && node.attr_int("layout").unwrap_or(0) == 0);
+        let Some([sequence, batch, _]) = dims.as_deref() else {
+            return vec![ValueType::new(data_type, None); node.output.len().min(3)];
+        };
+        let directions = Known(if node.attr_str("direction") == Some("bidirectional") {
+            2
+        } else {
+            1
+        });
+        let hidden = node.attr_int("hidden_size").map_or(Unknown, Dimension::of);
+        let state = ValueType::new(data_type, Some(vec![directions.clone(), batch.clone(), hidden.clone()]));
+        let all = ValueType::new(
+            data_type,
+            Some(vec![sequence.clone(), directions, batch.clone(), hidden]),
+        );
+        vec![all, state.clone(), state]
+    }
+}
+
+fn size(count: usize) -> Dimension {
+    i64::try_from(count).map_or(Unknown, Known)
+}
+
+/// An axis or index that may count from the end.
+fn position(index: i64, length: usize) -> Option<usize> {
+    let length = i64::try_from(length).ok()?;
+    let index = if index < 0 { index.checked_add(length)? } else { index };
+    usize::try_from(index).ok().filter(|_| index < length)
+}
+
+/// A slice bound that may count from the end or lie outside.
+fn clamp(bound: i64, length: usize) -> usize {
+    let length = length as i64;
+    let bound = if bound < 0 { bound.saturating_add(length) } else { bound };
+    bound.clamp(0, length) as usize
+}
+
+/// What was an element is a size now: negative ones say nothing.
+fn only_sizes(dims: Dims) -> Dims {
+    dims.into_iter()
+        .map(|dim| dim.known().map_or(dim, Dimension::of))
+        .collect()
+}
+
+/// The part of a shape that `Shape` with start and end gives.
+fn shape_range(node: &NodeProto, dims: Dims) -> Dims {
+    let start = clamp(node.attr_int("start").unwrap_or(0), dims.len());
+    let end = clamp(node.attr_int("end").unwrap_or(i64::MAX), dims.len());
+    dims[start..end.max(start)].to_vec()
+}
+
+/// NumPy broadcasting; `None` where the shapes do not fit.
+fn broadcast(one: Dims, other: Dims) -> Option<Dims> {
+    let (mut long, short) = if one.len() >= other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let offset = long.len() - short.len();
+    for (mine, theirs) in long[offset..].iter_mut().zip(short) {
+        *mine = match (&*mine, theirs) {
+            (Known(1), theirs) => theirs,
+            (mine, Known(1)) => mine.clone(),
+            (Known(one), Known(other)) if *one != other => return None,
+            (Known(one), _) => Known(*one),
+            (_, Known(other)) => Known(other),
+            (mine, theirs) if *mine == theirs => theirs,
+            // either could be 1
+            _ => Unknown,
+        };
+    }
+    Some(long)
+}
+
+fn matmul(one: Option<Dims>, other: Option<Dims>) -> Option<Dims> {
+    let (one, other) = (one?, other?);
+    match (&one[..], &other[..]) {
+        ([_], [_]) => Some(vec![]),
+        ([_], [batch @ .., _, columns]) => Some([batch, std::slice::from_ref(columns)].concat()),
+        ([batch @ .., rows, _], [_]) => Some([batch, std::slice::from_ref(rows)].concat()),
+        ([one @ .., rows, _], [other @ .., _, columns]) => {
+            let mut dims = broadcast(one.to_vec(), other.to_vec())?;
+            dims.extend([rows.clone(), columns.clone()]);
+            Some(dims)
+        }
+        _ => None,
+    }
+}
+
+fn constant(node: &NodeProto) -> Option<ValueType> {
+    let vector = |data_type, length| Some(ValueType::new(Some(data_type), Some(vec![size(length)])));
+    let scalar = |data_type| Some(ValueType::new(Some(data_type), Some(vec![])));
+    let attribute = node
+        .attribute
+        .iter()
+        .find(|attribute| attribute.name().starts_with("value"))?;
+    match attribute.name() {
+        "value" => {
+            let header = super::graph::TensorHeader::read(attribute.t.as_ref()?).ok()?;
+            let dims = header.dims.into_iter().map(Dimension::of).collect();
+            Some(ValueType::new(Some(header.data_type), Some(dims)))
+        }
+        "value_float" => scalar(FLOAT),
+        "value_int" => scalar(INT64),
+        "value_floats" => vector(FLOAT, attribute.floats.len()),
+        "value_ints" => vector(INT64, attribute.ints.len()),
+        _ => None,
+    }
+}
+
+fn flatten(node: &NodeProto, dims: Option<Dims>) -> Option<Dims> {
+    let Some(dims) = dims else {
+        return Some(vec![Unknown, Unknown]);
+    };
+    let axis = clamp(node.attr_int("axis").unwrap_or(1), dims.len());
+    Some(vec![product(&dims[..axis]), product(&dims[axis..])])
+}
+
+fn product(dims: &[Dimension]) -> Dimension {
+    match dims {
+        [only] => only.clone(),
+        dims => dims
+            .iter()
+            .try_fold(1i64, |product, dim| product.checked_mul(dim.known()?))
+            .map_or(Unknown, Known),
+    }
+}
+
+/// What is left for the free dimension of a reshape: equal symbols cancel, the rest must be known.
+fn quotient(mut data: Dims, rest: Dims) -> Dimension {
+    let mut divisor = 1i64;
+    for dim in rest {
+        match dim {
+            Known(size) => match divisor.checked_mul(size) {
+                Some(product) => divisor = product,
+                None => return Unknown,
+            },
+            symbol => match data.iter().position(|dim| *dim == symbol) {
+                Some(at) => drop(data.remove(at)),
+                None => return Unknown,
+            },
+        }
+    }
+    if let (1, [only]) = (divisor, &data[..]) {
+        return only.clone();
+    }
+    match product(&data) {
+        Known(size) if divisor > 0 && size % divisor == 0 => Known(size / divisor),
+        // [batch, 3, 4] to [-1, 12]
+        _ => {
+            let symbols: Vec<_> = data.iter().filter(|dim| dim.known().is_none()).collect();
+            let known: Dims = data.iter().filter(|dim| dim.known().is_some()).cloned().collect();
+            match (&symbols[..], product(&known)) {
+                ([symbol], Known(size)) if size == divisor => (*symbol).clone(),
+                _ => Unknown,
+            }
+        }
+    }
+}
+
+fn transpose(node: &NodeProto, dims: Dims) -> Option<Dims> {
+    match node.attr_ints("perm") {
+        None => Some(dims.into_iter().rev().collect()),
+        Some(perm) if perm.len() == dims.len() => perm
+            .iter()
+            .map(|&from| dims.get(usize::try_from(from).ok()?).cloned())
+            .collect(),
+        Some(_) => None,
+    }
+}
+
+/// Dimensions after reducing or squeezing axes.
+fn without(dims: Dims, axes: &[i64], keep: bool) -> Option<Dims> {
+    let gone: Vec<usize> = axes
+        .iter()
+        .map(|&axis| position(axis, dims.len()))
+        .collect::<Option<_>>()?;
+    let left = dims
+        .into_iter()
+        .enumerate()
+        .filter_map(|(at, dim)| match (gone.contains(&at), keep) {
+            (false, _) => Some(dim),
+            (true, true) => Some(Known(1)),
+            (true, false) => None,
+        });
+    Some(left.collect())
+}
+
+/// Spatial sizes after a convolution or pooling.
+fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[i64]>) -> Dims {
+    let list = |name: &str, at: usize, default: i64| -> i128 {
+        node.attr_ints(name)
+            .and_then(|values| values.get(at).copied())
+            .unwrap_or(default)
+            .into()
+    };
+    let ceil = node.attr_int("ceil_mode").unwrap_or(0) != 0;
+    let auto = node.attr_str("auto_pad").unwrap_or("NOTSET");
+    let window = |(at, dim): (usize, &Dimension)| -> Option<Dimension> {
+        let (size, kernel) = (i128::from(dim.known()?), i128::from(*kernel?.get(at)?));
+        let (stride, dilation) = (list("strides", at, 1), list("dilations", at, 1));
+        if stride < 1 || kernel < 1 || dilation < 1 {
+            return None;
+        }
+        let extent = dilation * (kernel - 1) + 1;
+        let up = |value: i128| (value + stride - 1).div_euclid(stride);
+        let windows = match auto {
+            "NOTSET" | "VALID" => {
+                let pads = if auto == "VALID" {
+                    0
+                } else {
+                    list("pads", at, 0) + list("pads", at + spatial.len(), 0)
+                };
+                let room = size + pads - extent;
+                if ceil {
+                    up(room) + 1
+                } else {
+                    room.div_euclid(stride) + 1
+                }
+            }
+            _ => up(size),
+        };
+        // rounding up may leave a window that starts in the padding; ONNX and runtimes differ there
+        if ceil && windows != (size - extent).div_euclid(stride) + 1 && auto == "NOTSET" {
+            return None;
+        }
+        i64::try_from(windows).ok().map(Dimension::of)
+    };
+    spatial
+        .iter()
+        .enumerate()
+        .map(|at| window(at).unwrap_or(Unknown))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Document, Shapes, node, value_info};
+    use super::*;
+    use crate::model::NodeBuilder;
+
+    fn sym(name: &str) -> Dimension {
+        Dimension::Symbol(name.to_owned())
+    }
+
+    /// Type of "y" after nodes on x: float [batch, 3, 8, 8].
+    fn after(nodes: impl IntoIterator<Item = NodeBuilder>) -> ValueType {
+        // an empty graph: field 7, no bytes
+        let mut document = Document::from_bytes(vec![0x08, 0x08, 0x3a, 0x00]).unwrap();
+        let graph = document.graph_mut();
+        graph.add_input(value_info(
+            "x",
+            FLOAT,
+            Some(&[sym("batch"), Known(3), Known(8), Known(8)]),
+        ));
+        for (name, values) in [
+            ("axes", vec![1.0]),
+            ("shape", vec![0.0, -1.0]),
+            ("flat", vec![-1.0, 192.0]),
+        ] {
+            graph.add_initializer(TensorProto::vector(name, INT64, &values));
+        }
+        let mut weight = TensorProto::vector("w", FLOAT, &[0.0; 30]);
+        weight.dims = vec![10, 3, 1, 1];
+        graph.add_initializer(weight);
+        for built in nodes {
+            let at = graph.nodes().len();
+            graph.insert_node(at, built.build());
+        }
+        Shapes::new(document.graph(), 13).get("y")
+    }
+
+    fn on_x(op: &str) -> NodeBuilder {
+        node(op).inputs(["x"]).outputs(["y"])
+    }
+
+    fn dims(found: ValueType) -> Dims {
+        found.dims.expect("a known rank")
+    }
+
+    #[test]
+    fn shapes_follow_the_operators() {
+        assert_eq!(
+            dims(after([on_x("Relu")])),
+            [sym("batch"), Known(3), Known(8), Known(8)]
+        );
+        assert_eq!(
+            dims(after([on_x("GlobalAveragePool")])),
+            [sym("batch"), Known(3), Known(1), Known(1)]
+        );
+        assert_eq!(dims(after([on_x("Flatten")])), [sym("batch"), Known(192)]);
+        assert_eq!(
+            dims(after([node("Reshape").inputs(["x", "shape"]).outputs(["y"])])),
+            [sym("batch"), Known(192)]
+        );
+        assert_eq!(
+            dims(after([node("Reshape").inputs(["x", "flat"]).outputs(["y"])])),
+            [sym("batch"), Known(192)]
+        );
+        assert_eq!(
+            dims(after([on_x("Transpose").ints("perm", &[0, 2, 3, 1])])),
+            [sym("batch"), Known(8), Known(8), Known(3)]
+        );
+        assert_eq!(
+            dims(after([node("Unsqueeze").inputs(["x", "axes"]).outputs(["y"])])).len(),
+            5
+        );
+        assert_eq!(
+            dims(after([node("ReduceSum")
+                .inputs(["x", "axes"])
+                .outputs(["y"])
+                .int("keepdims", 0)])),
+            [sym("batch"), Known(8), Known(8)]
+        );
+        assert_eq!(
+            dims(after([node("Conv")
+                .inputs(["x", "w"])
+                .outputs(["y"])
+                .ints("strides", &[2, 2])])),
+            [sym("batch"), Known(10), Known(4), Known(4)]
+        );
+        assert_eq!(
+            dims(after([on_x("MaxPool")
+                .ints("kernel_shape", &[3, 3])
+                .ints("pads", &[1, 1, 1, 1])])),
+            [sym("batch"), Known(3), Known(8), Known(8)]
+        );
+        let arg = after([on_x("ArgMax").int("axis", 1).int("keepdims", 0)]);
+        assert_eq!(
+            (arg.data_type, dims(arg)),
+            (Some(INT64), vec![sym("batch"), Known(8), Known(8)])
+        );
+        let cast = after([on_x("Cast").int("to", 10)]);
+        assert_eq!(cast.data_type, Some(10));
+    }
+
+    #[test]
+    fn computed_shapes_are_followed() {
+        let found = after([
+            node("Shape").inputs(["x"]).outputs(["s"]),
+            node("Constant").outputs(["zero"]).int("value_int", 0),
+            node("Gather").inputs(["s", "zero"]).outputs(["n"]),
+            node("Unsqueeze").inputs(["n", "zero"]).outputs(["n1"]),
+            node("Constant").outputs(["rest"]).ints("value_ints", &[-1, 8]),
+            node("Concat").inputs(["n1", "rest"]).outputs(["target"]).int("axis", 0),
+            node("Reshape").inputs(["x", "target"]).outputs(["y"]),
+        ]);
+        assert_eq!(dims(found), [sym("batch"), Known(24), Known(8)]);
+    }
+
+    #[test]
+    fn nonsense_is_unknown_not_a_panic() {
+        assert_eq!(after([on_x("Softmax2")]), ValueType::default());
+        let strides = on_x("MaxPool")
+            .ints("kernel_shape", &[i64::MAX, 1])
+            .ints("strides", &[0, i64::MIN])
+            .ints("pads", &[i64::MAX; 4]);
+        assert_eq!(dims(after([strides])), [sym("batch"), Known(3), Unknown, Unknown]);
+        assert_eq!(after([on_x("Transpose").ints("perm", &[-1, 99, 0, 1])]).dims, None);
+        assert_eq!(
+            after([on_x("Flatten").int("axis", i64::MIN)])
+                .dims
+                .map(|dims| dims.len()),
+            Some(2)
+        );
+        assert_eq!(after([on_x("ArgMax").int("axis", i64::MIN)]).dims, None);
+        assert_eq!(
+            after([node("Gemm").outputs(["y"])]).dims.map(|dims| dims.len()),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn ranks_cannot_explode() {
+        let mut nodes = vec![node("Gather").inputs(["x", "x"]).outputs(["g0"])];
+        for step in 0..40 {
+            let from = format!("g{step}");
+            nodes.push(
+                node("Gather")
+                    .inputs([&from, &from])
+                    .outputs([format!("g{}", step + 1)]),
+            );
+        }
+        nodes.push(node("Relu").inputs(["g40"]).outputs(["y"]));
+        assert_eq!(after(nodes).dims, None);
+    }
+
+    #[test]
+    fn broadcasting() {
+        let of = |one: &[Dimension], other: &[Dimension]| broadcast(one.to_vec(), other.to_vec());
+        assert_eq!(of(&[sym("n"), Known(1)], &[Known(10)]), Some(vec![sym("n"), Known(10)]));
+        assert_eq!(of(&[sym("n")], &[sym("m")]), Some(vec![Unknown]));
+        assert_eq!(of(&[Known(2)], &[Known(3)]), None);
+        assert_eq!(of(&[], &[Known(3)]), Some(vec![Known(3)]));
+    }
+}
