@@ -28,6 +28,9 @@ pub struct Arguments {
 /// Inputs and outputs that are named; training graphs have one per parameter.
 const VALUES_SHOWN: usize = 6;
 
+/// Names up to this long are lined up.
+const NAME_WIDTH: usize = 32;
+
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = Input::new(&arguments.input);
@@ -114,7 +117,10 @@ fn counted(count: usize, what: &str) -> String {
 
 fn values(values: &[(String, String)]) -> Vec<String> {
     let shown = if values.len() > VALUES_SHOWN + 1 { VALUES_SHOWN } else { values.len() };
-    let mut lines: Vec<String> = values[..shown].iter().map(|(name, of)| format!("{name}  {of}")).collect();
+    let names = values[..shown].iter().map(|(name, _)| name.chars().count());
+    // a column, unless one long name would push the others far away
+    let width = names.max().filter(|&width| width <= NAME_WIDTH).unwrap_or(0);
+    let mut lines: Vec<String> = values[..shown].iter().map(|(name, of)| format!("{name:width$}  {of}")).collect();
     if values.len() > shown {
         lines.push(format!("and {} more", values.len() - shown));
     }
@@ -164,7 +170,7 @@ model.onnx  (1.20 MB)
   opset       ai.onnx 17 (IR 8)
   size        31 nodes, 1 initializer
   data in     model.onnx.data
-  inputs      input  float32[N, 784]
+  inputs      input   float32[N, 784]
               labels  int64[N]
   outputs     out0  float32[]
               out1  float32[]

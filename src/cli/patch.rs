@@ -131,7 +131,7 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     }
     let mut page = Page::for_stdout();
     if status == Status::Unchanged {
-        page.paragraph(&format!("{input} is patched already, nothing to do"));
+        page.heading(&format!("{input} is patched already, nothing to do"));
         page.blank();
     }
     show_artifacts(&mut page, &report);

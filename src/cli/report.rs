@@ -73,17 +73,16 @@ fn show_loss(page: &mut Page, loss: &LossReport, verb: Verb) {
     let place = if loss.place == "graph" { String::new() } else { format!(", in {}", loss.place) };
     page.row("found", &format!("{}{place}", loss.what));
     page.row("rule", loss.rule);
-    page.row("nodes", &enumerate(&loss.nodes));
+    let forward: Vec<&str> =
+        loss.nodes.iter().filter(|node| Some(*node) != loss.gradient.as_ref()).map(String::as_str).collect();
+    page.row("nodes", &enumerate(&forward));
     if let Some(gradient) = &loss.gradient {
         page.row("gradient", gradient);
     }
     if let Some(logits) = &loss.logits {
-        let mut text = logits.clone();
-        for part in [&loss.data_type, &loss.shape].into_iter().flatten() {
-            text.push_str("  ");
-            text.push_str(part);
-        }
-        page.row("logits", &text);
+        let data_type = loss.data_type.as_deref().unwrap_or_default();
+        let shape = loss.shape.as_deref().unwrap_or_default();
+        page.row("logits", &format!("{logits}  {data_type}{shape}"));
     }
     page.row("labels", loss.labels.as_deref().unwrap_or_default());
     page.row("weights", loss.class_weights.as_deref().unwrap_or_default());
@@ -199,7 +198,8 @@ fn kept_parameters(loss: &EncouragingLoss) -> String {
     parts.join(", ")
 }
 
-fn enumerate(nodes: &[String]) -> String {
+fn enumerate<S: AsRef<str>>(nodes: &[S]) -> String {
+    let nodes: Vec<&str> = nodes.iter().map(AsRef::as_ref).collect();
     if nodes.len() <= NODES_SHOWN + 1 {
         return nodes.join(", ");
     }
@@ -258,7 +258,7 @@ pub mod tests {
   nodes       SoftmaxCrossEntropyLoss 'onnx::SoftmaxCrossEntropyLoss::4'
   gradient    SoftmaxCrossEntropyLossGrad
               'SoftmaxCrossEntropyLossGrad_token_0'
-  logits      output  float32  [batch, 10]
+  logits      output  float32[batch, 10]
   labels      labels
   becomes     encouraging loss: log bonus, log_end 0.75, reduction mean
   note        the second output, log_prob, was read by nobody else

@@ -104,10 +104,11 @@ pub fn run(
     }
     let model_on_stdout = written && output == Output::Stdout;
     let mut page = if model_on_stdout { Page::for_stderr() } else { Page::for_stdout() };
-    if status == Status::Unchanged {
-        page.paragraph(&format!("{input} is {} already, nothing to do", verb.past()));
-        page.blank();
+    match status {
+        Status::Changed => page.heading(&input.to_string()),
+        Status::Unchanged => page.heading(&format!("{input} is {} already, nothing to do", verb.past())),
     }
+    page.blank();
     show_report(&mut page, &patched.report, verb);
     page.blank();
     match (&shown_output, arguments.dry_run) {
