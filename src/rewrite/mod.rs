@@ -16,10 +16,12 @@ mod plan;
 mod report;
 mod rules;
 mod swap;
+#[cfg(test)]
+mod testing;
 mod unpatch;
 
-pub use artifacts::{is_artifacts_folder, patch_artifacts, ArtifactsReport};
-pub use function::{function_for, Signature};
+pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
+pub use function::{MIN_OPSET, Signature, function_for};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;

@@ -72,12 +72,19 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
     Ok(Patched { document: patched, report })
 }
 
-/// Version of the default domain.
+/// Version of the default domain. Some files import it twice, under one name or as "" and "ai.onnx": the newest counts,
+/// as in ONNX Runtime.
 pub(crate) fn default_opset(document: &Document) -> Result<i64, RewriteError> {
-    document.opset_version("").ok_or_else(|| RewriteError::Unsupported {
-        node: "the model".into(),
-        reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
-    })
+    document
+        .opset_imports()
+        .iter()
+        .filter(|import| matches!(import.domain.as_deref(), None | Some("" | "ai.onnx")))
+        .filter_map(|import| import.version)
+        .max()
+        .ok_or_else(|| RewriteError::Unsupported {
+            node: "the model".into(),
+            reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
+        })
 }
 
 /// The matches that the options ask for.

@@ -13,7 +13,10 @@ use crate::rewrite::evaluate::{evaluate, Data, Tensor};
 use crate::rewrite::RewriteError;
 
 use super::family::{self, Clues, Fit, Probe};
-use super::{linear, training_pair, ClassAxis, Context, Findings, LossShape, Match, Refusal};
+use super::{
+    ClassAxis, Context, Findings, LossShape, Match, Refusal, data_type_name, linear, other_losses, shape_text, training_pair,
+};
+use crate::rewrite::report::LossReport;
 
 const RULE: &str = "computed";
 /// A loss is at most some 60 nodes; what is larger is a network.
@@ -34,15 +37,15 @@ pub(super) fn find(
             continue;
         }
         match Piece::cut(context, &anchor.logits, anchor.axis, taken).and_then(|piece| piece.recognise(context)) {
-            Ok(Recognised { end, found }) => {
+            Ok(Recognised { end, found, beyond }) => {
                 let uses = linear::uses(context, &end);
                 if let Some(breaker) = uses.nonlinear
                     && !uses.reaches_output
                 {
-                    let reason = format!("{} bends it into another loss", context.graph.node(breaker).describe());
-                    findings.others.push(
-                        Refusal { rule: RULE, what: found.what.clone(), reason }.report(context, found.at),
-                    );
+                    findings.others.push(match beyond {
+                        Some((what, at)) => other(context, &anchor.logits, what, &found.nodes, at),
+                        None => bent(context, &found, breaker).report(context, found.at),
+                    });
                 } else {
                     training_pair::refuse_gradient(context, &found)?;
                     taken.extend(&found.nodes);
@@ -53,8 +56,7 @@ pub(super) fn find(
             }
             Err(Miss::NotALoss) => {}
             Err(Miss::Other { what, nodes, at }) => {
-                let reason = format!("it is {what}, not cross entropy or the encouraging loss");
-                findings.others.push(Refusal { rule: RULE, what, reason }.report(context, at));
+                findings.others.push(other(context, &anchor.logits, what, &nodes, at));
                 taken.extend(nodes);
             }
             Err(Miss::Near { node, reason }) => findings.near_miss(context, RULE, node, reason),
@@ -69,31 +71,53 @@ pub(super) fn find(
 /// What it is, or that it could not be told, as the reason to leave it alone.
 pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Result<Match, Refusal> {
     let refuse = |what: String, reason: String| Refusal { rule: RULE, what, reason };
-    let bent = context.graph.node(breaker).describe();
     match Piece::cut(context, &found.logits, 1, &HashSet::new()).and_then(|piece| piece.recognise(context)) {
-        Ok(Recognised { end, found: better }) if end != found.loss => {
+        Ok(Recognised { end, found: better, .. }) if end != found.loss => {
             let uses = linear::uses(context, &end);
             match uses.nonlinear {
-                Some(node) if !uses.reaches_output => Err(refuse(
-                    better.what,
-                    format!("{} bends it into another loss", context.graph.node(node).describe()),
-                )),
+                Some(node) if !uses.reaches_output => Err(bent(context, &better, node)),
                 _ => Ok(better),
             }
         }
-        Err(Miss::Other { what, .. }) => {
+        Ok(Recognised { beyond: Some((what, _)), .. }) | Err(Miss::Other { what, .. }) => {
             let reason = format!("it is {what}, not cross entropy or the encouraging loss");
             Err(refuse(what, reason))
         }
         Err(Miss::Near { reason, node }) => Err(refuse(
             "a loss built on cross entropy".into(),
-            format!("{bent} bends the cross entropy, and the whole could not be run: {} ({reason})", context.graph.node(node).describe()),
+            format!(
+                "{} bends the cross entropy, and the whole could not be run: {} ({reason})",
+                context.graph.node(breaker).describe(),
+                context.graph.node(node).describe()
+            ),
         )),
-        _ => Err(refuse(
-            "a loss built on cross entropy".into(),
-            format!("{bent} bends the cross entropy into another loss"),
-        )),
+        _ => Err(bent(context, found, breaker)),
     }
+}
+
+/// A loss that something downstream makes another loss of.
+fn bent(context: &Context, found: &Match, breaker: NodeId) -> Refusal {
+    Refusal {
+        rule: RULE,
+        what: format!("a loss built on {}", found.what),
+        reason: format!(
+            "{} bends the {} into a loss that is not known",
+            context.graph.node(breaker).describe(),
+            found.what
+        ),
+    }
+}
+
+/// The report of a loss that is not of the family.
+fn other(context: &Context, logits: &str, what: String, nodes: &[NodeId], at: NodeId) -> LossReport {
+    let reason = format!("it is {what}, not cross entropy or the encouraging loss");
+    let mut report = Refusal { rule: RULE, what, reason }.report(context, at);
+    report.nodes = nodes.iter().map(|id| context.graph.node(*id).describe()).collect();
+    report.logits = Some(logits.to_owned());
+    report.labels = None;
+    report.data_type = context.data_type(logits).map(|t| data_type_name(t).to_owned());
+    report.shape = shape_text(&context.shapes, logits);
+    report
 }
 
 /// A softmax-like node, and the logits it reads.
@@ -193,6 +217,8 @@ enum Miss {
 struct Recognised {
     end: String,
     found: Match,
+    /// A loss of another name that is computed from it further on, and where.
+    beyond: Option<(String, NodeId)>,
 }
 
 /// The piece of graph that hangs on the logits and on one labels input.
@@ -515,9 +541,13 @@ impl Piece {
                 if let Some(fit) = family::fit(&views, clues, None) {
                     let dims = runs[0].1[output].dims.clone();
                     let Some(loss_shape) = self.loss_shape(&dims, logits_dims, fit.parameters.reduction()) else { continue };
-                    let ignore = self.ignore_index(context, &fit, clues, output, labels, logits_dims, input)
+                    let ignore = self
+                        .ignore_index(context, &fit, clues, output, labels, logits_dims, input)
                         .map_err(|reason| Miss::Near { node: *id, reason })?;
-                    return Ok(self.matched(context, *id, output, fit, ignore, labels, flatten, loss_shape));
+                    let mut recognised = self.matched(context, *id, output, fit, ignore.0, labels, flatten, loss_shape);
+                    recognised.found.notes.extend(ignore.1);
+                    recognised.beyond = other;
+                    return Ok(recognised);
                 }
                 if other.is_none() {
                     other = family::name_other(&views, clues).map(|what| (what, *id));
@@ -589,8 +619,9 @@ impl Piece {
         labels: &str,
         logits_dims: &[usize],
         (labels_input, input_dims, compared): (&str, &[usize], &[i64]),
-    ) -> Result<Option<i64>, String> {
-        for &index in compared.iter().chain(self.explicit_ignore_index(context).iter()) {
+    ) -> Result<(Option<i64>, Option<String>), String> {
+        let explicit = self.explicit_ignore_index(context);
+        for &index in compared.iter().chain(explicit.iter()) {
             let count: usize = input_dims.iter().product();
             let rows: usize = logits_dims.iter().product::<usize>() / self.classes;
             let mut raw = Probe::new(count.max(2), self.classes, compared, 23).labels;
@@ -615,11 +646,16 @@ impl Piece {
             }
             let with = family::fit(&views, clues, Some(index));
             if with.is_some_and(|w| w.parameters.to_builder().ignore_index(None).build().ok() == Some(fit.parameters)) {
-                return Ok(Some(index));
+                return Ok((Some(index), None));
+            }
+            if explicit == Some(index) {
+                // PyTorch writes ignore_index -100 into every loss, and what is spelled on top counts such rows as p = 1
+                let note = format!("rows labelled {index} no longer count; in the old graph they entered the loss with p = 1");
+                return Ok((Some(index), Some(note)));
             }
             return Err(format!("rows with label {index} count in a way that ignore_index cannot express"));
         }
-        Ok(None)
+        Ok((None, None))
     }
 
     /// ignore_index of the ONNX losses inside the piece.
@@ -690,7 +726,7 @@ impl Piece {
             gradient: None,
             notes: vec![format!("recognised by what it computes: {}", self.spelling(context, at))],
         };
-        Recognised { end: output.to_owned(), found }
+        Recognised { end: output.to_owned(), found, beyond: None }
     }
 
     /// The nodes of the piece that `at` needs, `at` included.
@@ -727,22 +763,41 @@ impl Piece {
 
     /// A loss that takes class probabilities: cross entropy against soft labels, mean squared error …
     fn soft_labels(&self, context: &Context, labels_input: &str) -> Option<Miss> {
+        if makes(context, labels_input, &self.logits) {
+            return None; // a size read off the network's own input
+        }
         let at = self.cone.iter().rev().copied().find(|id| {
             let node = context.graph.node(*id);
-            node.output.iter().any(|o| context.index.is_output(o) || linear::uses(context, o).reaches_output)
+            node.output.iter().any(|o| linear::uses(context, o).reaches_output)
         })?;
-        let ops: HashSet<&str> = self.cone.iter().map(|id| context.graph.node(*id).op()).collect();
-        let what = if ops.contains("LogSoftmax") || ops.contains("Log") || ops.contains("ReduceLogSumExp") {
-            "cross entropy against class probabilities"
-        } else {
-            "a loss of softmax probabilities (mean squared error or the like)"
+        let nodes = self.slice(context, at);
+        let reads_labels = nodes.iter().any(|id| context.graph.node(*id).input.iter().any(|i| i == labels_input));
+        if !reads_labels {
+            return None;
+        }
+        let what = match other_losses::name_at(context, at) {
+            Some("Kullback-Leibler divergence") | None => "cross entropy against class probabilities",
+            Some(name) => name,
         };
-        Some(Miss::Other {
-            what: format!("{what} ('{labels_input}' is a float input; the encouraging loss takes class indices)"),
-            nodes: self.slice(context, at),
-            at,
-        })
+        Some(Miss::Other { what: format!("{what} (its labels '{labels_input}' are floats, class indices are needed)"), nodes, at })
     }
+}
+
+/// Whether graph input `from` is needed to make `value`.
+fn makes(context: &Context, from: &str, value: &str) -> bool {
+    let mut seen = HashSet::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        if value == from {
+            return true;
+        }
+        if let Some(id) = context.index.producer(value)
+            && seen.insert(id)
+        {
+            open.extend(context.graph.node(id).input.iter().map(String::as_str));
+        }
+    }
+    false
 }
 
 /// What a node reads besides the logits, back to graph inputs and constants.

@@ -21,24 +21,26 @@ pub(crate) struct Uses {
 /// Follows `value` downstream.
 pub(crate) fn uses(context: &Context, value: &str) -> Uses {
     let mut linear: HashSet<&str> = HashSet::from([value]);
+    let mut bent: HashSet<&str> = HashSet::new();
     let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value) };
     let start = context.index.producer(value).map_or(0, |id| id.0);
     for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
         let id = NodeId(i);
         let reads: Vec<usize> = (0..node.input.len()).filter(|k| linear.contains(node.input[*k].as_str())).collect();
-        if reads.is_empty() || context.is_gradient(id) {
+        let reads_bent = node.input.iter().any(|v| bent.contains(v.as_str()));
+        if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
         match effect(node.op_domain(), node.op(), &reads) {
-            Effect::Linear => {
-                for output in &node.output {
-                    uses.reaches_output |= context.index.is_output(output);
-                    linear.insert(output);
-                }
-            }
             Effect::Shape => {}
-            Effect::Bent => {
+            // a sum with something bent is bent
+            Effect::Linear if !reads_bent => {
+                uses.reaches_output |= node.output.iter().any(|o| context.index.is_output(o));
+                linear.extend(node.output.iter().map(String::as_str));
+            }
+            _ => {
                 uses.nonlinear.get_or_insert(id);
+                bent.extend(node.output.iter().map(String::as_str));
             }
         }
     }

@@ -17,6 +17,8 @@ mod linear;
 mod negative_log_likelihood;
 mod other_losses;
 mod softmax_cross_entropy;
+#[cfg(test)]
+mod tests;
 mod training_pair;
 
 use std::collections::HashSet;

@@ -35,6 +35,11 @@ pub(super) fn find(context: &Context, findings: &mut Findings) {
     }
 }
 
+/// What the elementwise end of the graph at `at` looks like.
+pub(super) fn name_at(context: &Context, at: NodeId) -> Option<&'static str> {
+    name_of(&Slice::before(context, at))
+}
+
 fn is_float_scalar(context: &Context, value: &str) -> bool {
     let float = matches!(
         context.data_type(value),
