@@ -68,7 +68,8 @@ pub fn finish(json: bool, result: anyhow::Result<()>) -> ExitCode {
             page.row("hint", "nothing in it looks like a loss; where you know the logits, name them with --logits");
         }
     }
-    let _ = std::io::stderr().write_all(page.finish().as_bytes());
+    // nobody left to tell if this fails
+    let _ = page.print();
     ExitCode::from(code(&error))
 }
 

@@ -6,9 +6,9 @@ use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::files::Input;
-use super::output::{Page, size};
+use super::output::{Page, print, size};
 use super::report::{Verb, show_near_misses, show_report};
-use super::rewrite::{name_the_model, print};
+use super::rewrite::name_the_model;
 use crate::rewrite::{Inspection, Report};
 
 /// Show what a model is and what patch would do with it
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     page.heading(&title);
     show(&mut page, &inspection);
-    print(&page.finish())
+    page.print()
 }
 
 /// As serialized, with the result of the dry run under two names instead of serde's `Ok` and `Err`.

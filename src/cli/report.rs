@@ -1,7 +1,5 @@
 //! A [`Report`] for people.
 
-use std::path::Path;
-
 use super::lib;
 use super::output::Page;
 use crate::loss::{Bonus, EncouragingLoss};
@@ -146,8 +144,8 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     }
 }
 
-/// How to use the result from Python.
-pub fn show_next_step(page: &mut Page, output: &Path) {
+/// How to use the result from Python; artifacts are opened by ORT Training.
+pub fn show_next_step(page: &mut Page, artifacts: bool) {
     page.blank();
     page.paragraph("ONNX Runtime runs it as it is. With the plugin the loss is one fast kernel:");
     page.blank();
@@ -156,7 +154,7 @@ pub fn show_next_step(page: &mut Page, output: &Path) {
         Ok(plugin) => page.code(&format!("options.register_custom_ops_library(\"{}\")", plugin.display())),
         Err(_) => page.code("options.register_custom_ops_library(plugin)  # `elonnx lib` says which"),
     }
-    if output.is_dir() {
+    if artifacts {
         page.blank();
         page.paragraph("and give session_options=options to onnxruntime.training.api.Module.");
     }
