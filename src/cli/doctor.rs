@@ -8,8 +8,7 @@ use serde_json::json;
 
 use super::exit::WrongInput;
 use super::lib;
-use super::output::Page;
-use super::rewrite::print;
+use super::output::{Page, print};
 use crate::runtime::library::driver::{CudaDriver, cuda_driver};
 use crate::runtime::library::python::{Interpreter, interpreters};
 use crate::runtime::library::{self, Candidate, Origin};
@@ -63,7 +62,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         let mut page = Page::for_stdout();
         findings.show(&mut page);
-        print(&page.finish())?;
+        page.print()?;
     }
     match findings.libraries.first() {
         Some(Candidate { path, origin: Origin::Argument, problem: Some(problem), .. }) if !arguments.json => {

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, models_in, same_file};
-use super::output::Page;
+use super::output::{Page, print, warn};
 use super::report::{Verb, show_artifacts, show_next_step};
-use super::rewrite::{self, Status, name_the_model, print, warn};
+use super::rewrite::{self, Status, name_the_model};
 use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
 use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
 
@@ -131,7 +131,7 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     }
     let mut page = Page::for_stdout();
     if status == Status::Unchanged {
-        page.paragraph(&format!("{input} is patched already, nothing to do"));
+        page.heading(&format!("{input} is patched already, nothing to do"));
         page.blank();
     }
     show_artifacts(&mut page, &report);
@@ -140,9 +140,9 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
         page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
     } else {
         page.paragraph(&format!("Written to {}", output.display()));
-        show_next_step(&mut page, &output);
+        show_next_step(&mut page, true);
     }
-    print(&page.finish())
+    page.print()
 }
 
 fn status(report: &ArtifactsReport, input: &Input) -> anyhow::Result<Status> {

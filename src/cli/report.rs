@@ -1,7 +1,5 @@
 //! A [`Report`] for people.
 
-use std::path::Path;
-
 use super::lib;
 use super::output::Page;
 use crate::loss::{Bonus, EncouragingLoss};
@@ -73,17 +71,16 @@ fn show_loss(page: &mut Page, loss: &LossReport, verb: Verb) {
     let place = if loss.place == "graph" { String::new() } else { format!(", in {}", loss.place) };
     page.row("found", &format!("{}{place}", loss.what));
     page.row("rule", loss.rule);
-    page.row("nodes", &enumerate(&loss.nodes));
+    let forward: Vec<&str> =
+        loss.nodes.iter().filter(|node| Some(*node) != loss.gradient.as_ref()).map(String::as_str).collect();
+    page.row("nodes", &enumerate(&forward));
     if let Some(gradient) = &loss.gradient {
         page.row("gradient", gradient);
     }
     if let Some(logits) = &loss.logits {
-        let mut text = logits.clone();
-        for part in [&loss.data_type, &loss.shape].into_iter().flatten() {
-            text.push_str("  ");
-            text.push_str(part);
-        }
-        page.row("logits", &text);
+        let data_type = loss.data_type.as_deref().unwrap_or_default();
+        let shape = loss.shape.as_deref().unwrap_or_default();
+        page.row("logits", &format!("{logits}  {data_type}{shape}"));
     }
     page.row("labels", loss.labels.as_deref().unwrap_or_default());
     page.row("weights", loss.class_weights.as_deref().unwrap_or_default());
@@ -147,8 +144,8 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     }
 }
 
-/// How to use the result from Python.
-pub fn show_next_step(page: &mut Page, output: &Path) {
+/// How to use the result from Python; artifacts are opened by ORT Training.
+pub fn show_next_step(page: &mut Page, artifacts: bool) {
     page.blank();
     page.paragraph("ONNX Runtime runs it as it is. With the plugin the loss is one fast kernel:");
     page.blank();
@@ -157,7 +154,7 @@ pub fn show_next_step(page: &mut Page, output: &Path) {
         Ok(plugin) => page.code(&format!("options.register_custom_ops_library(\"{}\")", plugin.display())),
         Err(_) => page.code("options.register_custom_ops_library(plugin)  # `elonnx lib` says which"),
     }
-    if output.is_dir() {
+    if artifacts {
         page.blank();
         page.paragraph("and give session_options=options to onnxruntime.training.api.Module.");
     }
@@ -199,7 +196,8 @@ fn kept_parameters(loss: &EncouragingLoss) -> String {
     parts.join(", ")
 }
 
-fn enumerate(nodes: &[String]) -> String {
+fn enumerate<S: AsRef<str>>(nodes: &[S]) -> String {
+    let nodes: Vec<&str> = nodes.iter().map(AsRef::as_ref).collect();
     if nodes.len() <= NODES_SHOWN + 1 {
         return nodes.join(", ");
     }
@@ -258,7 +256,7 @@ pub mod tests {
   nodes       SoftmaxCrossEntropyLoss 'onnx::SoftmaxCrossEntropyLoss::4'
   gradient    SoftmaxCrossEntropyLossGrad
               'SoftmaxCrossEntropyLossGrad_token_0'
-  logits      output  float32  [batch, 10]
+  logits      output  float32[batch, 10]
   labels      labels
   becomes     encouraging loss: log bonus, log_end 0.75, reduction mean
   note        the second output, log_prob, was read by nobody else
