@@ -97,7 +97,9 @@ impl FromStr for Reduction {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ParameterError {
     /// `log_end` must be in (0, 1].
-    #[error("log_end must be above 0 and at most 1 (0.75 is the paper's choice for accuracy, 1 the plain bonus), not {0}")]
+    #[error(
+        "log_end must be above 0 and at most 1 (0.75 is the paper's choice for accuracy, 1 the plain bonus), not {0}"
+    )]
     LogEnd(f32),
     /// `power` must be positive and finite.
     #[error("power must be positive and finite, not {0}")]
@@ -157,13 +159,11 @@ impl Default for EncouragingLoss {
 
 impl EncouragingLoss {
     /// Starts from the operator's defaults: log bonus, `log_end` 0.75, mean.
-    #[must_use]
     pub fn builder() -> EncouragingLossBuilder {
         EncouragingLossBuilder { loss: EncouragingLoss::default() }
     }
 
     /// Starts from these parameters.
-    #[must_use]
     pub fn to_builder(self) -> EncouragingLossBuilder {
         EncouragingLossBuilder { loss: self }
     }

@@ -3,6 +3,8 @@
 //! Words: a *rule* recognises one form a loss takes in the wild, a *match* is what it found, a *plan* the edits, a
 //! *report* what was changed and why, or why nothing matched.
 
+mod artifacts;
+mod classifier;
 mod evaluate;
 mod function;
 mod inline;
@@ -10,12 +12,16 @@ mod inspect;
 mod logits;
 mod options;
 mod patch;
+mod plan;
 mod report;
+mod rules;
+mod swap;
+#[cfg(test)]
+mod testing;
 mod unpatch;
-mod artifacts;
 
-pub use artifacts::{patch_artifacts, ArtifactsReport};
-pub use function::{function_for, Signature};
+pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
+pub use function::{MIN_OPSET, Signature, function_for};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;

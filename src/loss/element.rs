@@ -1,0 +1,154 @@
+//! The element types that the kernels take.
+
+use half::{bf16, f16};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
+    impl Sealed for i32 {}
+    impl Sealed for i64 {}
+}
+
+/// A floating point type that can be computed with: `f32` or `f64`.
+pub trait Real:
+    sealed::Sealed
+    + Copy
+    + Send
+    + Sync
+    + PartialOrd
+    + std::fmt::Debug
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// π.
+    const PI: Self;
+    /// −∞.
+    const NEG_INFINITY: Self;
+    /// The nearest number of this type.
+    fn from_f64(x: f64) -> Self;
+    /// The same number as `f64`.
+    fn to_f64(self) -> f64;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// log(1 + x), accurate for small x.
+    fn ln_1p(self) -> Self;
+    /// Sine.
+    fn sin(self) -> Self;
+    /// |x|.
+    fn abs(self) -> Self;
+    /// Not a number.
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! real {
+    ($($t:ident),*) => {$(
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const PI: Self = std::$t::consts::PI;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            #[inline]
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+            #[inline]
+            fn to_f64(self) -> f64 {
+                self.into()
+            }
+            #[inline]
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+            #[inline]
+            fn ln_1p(self) -> Self {
+                $t::ln_1p(self)
+            }
+            #[inline]
+            fn sin(self) -> Self {
+                $t::sin(self)
+            }
+            #[inline]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
+        }
+    )*};
+}
+real!(f32, f64);
+
+/// An element type of logits: `f16`, `bf16`, `f32` or `f64`.
+pub trait Element: sealed::Sealed + Copy + Send + Sync + std::fmt::Debug + 'static {
+    /// The type to compute in: `f32`, for `f64` itself.
+    type Compute: Real;
+    /// The exact value.
+    fn widen(self) -> Self::Compute;
+    /// The nearest number of this type.
+    fn narrow(x: Self::Compute) -> Self;
+    /// The exact value as `f64`.
+    fn to_f64(self) -> f64;
+    /// The number of this type nearest to x.
+    fn from_f64(x: f64) -> Self;
+}
+
+macro_rules! element {
+    ($t:ty, $compute:ty, $widen:expr, $narrow:expr, $to:expr, $from:expr) => {
+        impl Element for $t {
+            type Compute = $compute;
+            #[inline]
+            fn widen(self) -> $compute {
+                $widen(self)
+            }
+            #[inline]
+            fn narrow(x: $compute) -> Self {
+                $narrow(x)
+            }
+            #[inline]
+            fn to_f64(self) -> f64 {
+                $to(self)
+            }
+            #[inline]
+            fn from_f64(x: f64) -> Self {
+                $from(x)
+            }
+        }
+    };
+}
+element!(f16, f32, f16::to_f32, f16::from_f32, f16::to_f64, f16::from_f64);
+element!(bf16, f32, bf16::to_f32, bf16::from_f32, bf16::to_f64, bf16::from_f64);
+element!(f32, f32, |x| x, |x| x, f64::from, |x| x as f32);
+element!(f64, f64, |x| x, |x| x, |x| x, |x| x);
+
+/// An element type of labels: `i32` or `i64`.
+pub trait Label: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// The same number as `i64`.
+    fn to_i64(self) -> i64;
+}
+
+impl Label for i32 {
+    #[inline]
+    fn to_i64(self) -> i64 {
+        self.into()
+    }
+}
+
+impl Label for i64 {
+    #[inline]
+    fn to_i64(self) -> i64 {
+        self
+    }
+}

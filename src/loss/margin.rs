@@ -1,0 +1,301 @@
+//! f(m) and f′(m): every loss of the family as a function of one number per row.
+//!
+//! With m = logsumexp_{j≠y}(z_j) − z_y (the *soft margin loss*; the soft margin is −m):
+//!
+//! ```text
+//! p = σ(−m)      1 − p = q = σ(m)      cross entropy = softplus(m)      dp/dm = −p·q
+//! f(m)  = softplus(m) + ρ·b(p)
+//! f′(m) = q − ρ·b′(p)·p·q
+//! ```
+//!
+//! | bonus | b(p) | f(m) | f′(m) |
+//! | --- | --- | --- | --- |
+//! | log, p ≤ LE | log(1 − p) = −softplus(−m) | ρ = 1: m; else softplus(m) − ρ·softplus(−m) | ρ = 1: 1; else q + ρ·p |
+//! | log, p > LE | log(1 − LE) − (p − LE)/(1 − LE) | softplus(m) + ρ·b(p) | q·(1 + ρ·p/(1 − LE)) |
+//! | power g | −p^g = −exp(−g·softplus(m)) | softplus(m) − ρ·p^g | q·(1 + ρ·g·p^g) |
+//! | cosine | cos(πp) − 1 = −2·sin²(πp/2) | softplus(m) − 2ρ·sin²(πp/2) | q·(1 + ρ·π·p·sin(πp)) |
+//!
+//! At log_end (LE) both branches of the log bonus have the same value and slope. ρ = 0 is cross entropy. Limits:
+//! f(+∞) = +∞ and f′(+∞) = 1; at −∞ (p = 1) f′ = 0 and f = ρ·b(1), but with the log bonus and LE = 1
+//! f = −∞ and f′ = ρ. NaN gives NaN.
+//!
+//! Source: arXiv 2110.06537, equations of the log bonus and its conservative form, rewritten in m so that neither
+//! log p nor log(1 − p) is ever formed from a rounded p.
+
+use super::element::Real;
+use super::encouraging_loss::{Bonus, EncouragingLoss};
+
+/// log(1 + e^x) without overflow: max(x, 0) + log1p(e^−|x|).
+#[inline]
+#[must_use]
+pub fn softplus<R: Real>(x: R) -> R {
+    let positive = if x > R::ZERO { x } else { R::ZERO };
+    positive + (-x.abs()).exp().ln_1p()
+}
+
+/// The logistic function 1 / (1 + e^−x), accurate in both tails.
+#[inline]
+#[must_use]
+pub fn sigmoid<R: Real>(x: R) -> R {
+    if x < R::ZERO {
+        let e = x.exp();
+        e / (R::ONE + e)
+    } else {
+        R::ONE / (R::ONE + (-x).exp())
+    }
+}
+
+/// f and f′ of one loss of the family, with its constants worked out; see the table in the module's docs.
+///
+/// ```
+/// use elonnx::loss::{EncouragingLoss, MarginLoss};
+///
+/// let plain = EncouragingLoss::builder().log_end(1.0).build()?;
+/// let f = MarginLoss::<f64>::new(&plain);
+/// assert_eq!(f.value(-40.0), -40.0); // the loss is m itself, however close p is to 1
+/// assert_eq!(f.derivative(-40.0), 1.0);
+/// # Ok::<(), elonnx::loss::ParameterError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MarginLoss<R> {
+    bonus_weight: R,
+    form: Form<R>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form<R> {
+    CrossEntropy,
+    /// Log bonus that is never continued by its tangent.
+    Log,
+    LogUntil(Tangent<R>),
+    Power(R),
+    Cosine,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tangent<R> {
+    log_end: R,
+    /// log(1 − log_end)
+    value: R,
+    /// 1 / (1 − log_end)
+    steepness: R,
+}
+
+impl<R: Real> MarginLoss<R> {
+    /// f and f′ of these parameters (`log_end`, `bonus`, `power`, `bonus_weight`; the others do not matter here).
+    #[must_use]
+    pub fn new(loss: &EncouragingLoss) -> Self {
+        let real = |x: f32| R::from_f64(f64::from(x));
+        let form = if loss.bonus_weight() == 0.0 {
+            Form::CrossEntropy
+        } else {
+            match loss.bonus() {
+                Bonus::Log if loss.log_end() == 1.0 => Form::Log,
+                Bonus::Log => {
+                    let end = f64::from(loss.log_end());
+                    Form::LogUntil(Tangent {
+                        log_end: real(loss.log_end()),
+                        value: R::from_f64((-end).ln_1p()),
+                        steepness: R::from_f64(1.0 / (1.0 - end)),
+                    })
+                }
+                Bonus::Power => Form::Power(real(loss.power())),
+                Bonus::Cosine => Form::Cosine,
+            }
+        };
+        MarginLoss { bonus_weight: real(loss.bonus_weight()), form }
+    }
+
+    /// f(m): the loss of a row with soft margin −m.
+    #[inline]
+    #[must_use]
+    pub fn value(&self, m: R) -> R {
+        let rho = self.bonus_weight;
+        match self.form {
+            Form::CrossEntropy => softplus(m),
+            Form::Log => self.log_value(m),
+            Form::LogUntil(tangent) => {
+                let p = sigmoid(-m);
+                if p > tangent.log_end {
+                    softplus(m) + rho * (tangent.value - (p - tangent.log_end) * tangent.steepness)
+                } else {
+                    self.log_value(m)
+                }
+            }
+            Form::Power(power) => {
+                let cross_entropy = softplus(m);
+                cross_entropy - rho * (-power * cross_entropy).exp()
+            }
+            Form::Cosine => {
+                let sine = (R::PI * sigmoid(-m) / (R::ONE + R::ONE)).sin();
+                softplus(m) - (rho + rho) * sine * sine
+            }
+        }
+    }
+
+    /// f′(m): how fast the loss grows with m; the gradient of the row is −f′ at the label and f′·softmax over the
+    /// other classes elsewhere.
+    #[inline]
+    #[must_use]
+    pub fn derivative(&self, m: R) -> R {
+        let rho = self.bonus_weight;
+        let q = sigmoid(m);
+        match self.form {
+            Form::CrossEntropy => q,
+            Form::Log => self.log_derivative(m, q, sigmoid(-m)),
+            Form::LogUntil(tangent) => {
+                let p = sigmoid(-m);
+                if p > tangent.log_end {
+                    q * (R::ONE + rho * p * tangent.steepness)
+                } else {
+                    self.log_derivative(m, q, p)
+                }
+            }
+            Form::Power(power) => q * (R::ONE + rho * power * (-power * softplus(m)).exp()),
+            Form::Cosine => {
+                let p = sigmoid(-m);
+                q * (R::ONE + rho * R::PI * p * (R::PI * p).sin())
+            }
+        }
+    }
+
+    /// softplus(m) − ρ·softplus(−m); softplus(m) = m + softplus(−m) makes it exactly m for ρ = 1.
+    #[inline]
+    fn log_value(&self, m: R) -> R {
+        let rho = self.bonus_weight;
+        let rest = R::ONE - rho;
+        if m < R::ZERO { rho * m + rest * softplus(m) } else { m + rest * softplus(-m) }
+    }
+
+    #[inline]
+    fn log_derivative(&self, m: R, q: R, p: R) -> R {
+        // p + q rounds to 1 ± an ulp, the slope of m is 1
+        if self.bonus_weight == R::ONE && !m.is_nan() { R::ONE } else { q + self.bonus_weight * p }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::loss::ParameterError;
+    use proptest::prelude::*;
+
+    fn log(log_end: f32, bonus_weight: f32) -> Result<MarginLoss<f64>, ParameterError> {
+        Ok(MarginLoss::new(&EncouragingLoss::builder().log_end(log_end).bonus_weight(bonus_weight).build()?))
+    }
+
+    fn every_bonus() -> Vec<EncouragingLoss> {
+        let mut losses = vec![];
+        for bonus in [Bonus::Log, Bonus::Power, Bonus::Cosine] {
+            for log_end in [0.25, 0.75, 1.0] {
+                for rho in [0.0, 0.5, 1.0, 2.0] {
+                    let builder = EncouragingLoss::builder().bonus(bonus).log_end(log_end).bonus_weight(rho);
+                    losses.push(builder.power(0.5).build().unwrap());
+                }
+            }
+        }
+        losses
+    }
+
+    proptest! {
+        #[test]
+        fn derivative_is_the_finite_difference_of_the_value(loss in testing::loss(), m in -30.0..30.0f64) {
+            let h = 1e-4;
+            let end = f64::from(loss.log_end());
+            // f″ jumps at log_end
+            prop_assume!((m - ((1.0 - end) / end).ln()).abs() > 2.0 * h);
+            let f = MarginLoss::<f64>::new(&loss);
+            let difference = (f.value(m + h) - f.value(m - h)) / (2.0 * h);
+            prop_assert!((difference - f.derivative(m)).abs() < 1e-7, "{difference} {}", f.derivative(m));
+        }
+
+        #[test]
+        fn single_precision_is_close_to_double(loss in testing::loss(), m in -80.0..80.0f32) {
+            let (single, double) = (MarginLoss::<f32>::new(&loss), MarginLoss::<f64>::new(&loss));
+            let wide = f64::from(m);
+            // terms of size |m| and 1 may cancel in the value, none do in the derivative
+            let scale = 1.0 + double.value(wide).abs() + wide.abs();
+            prop_assert!((f64::from(single.value(m)) - double.value(wide)).abs() < 1e-6 * scale * 4.0);
+            let expected = double.derivative(wide);
+            prop_assert!((f64::from(single.derivative(m)) - expected).abs() < 1e-5 * expected);
+        }
+    }
+
+    #[test]
+    fn log_bonus_without_end_is_m_exactly() {
+        let f = log(1.0, 1.0).unwrap();
+        for m in [-1e300, -745.2, -40.0, -1e-20, 0.0, 0.1, 3.3, 710.0, 1e300] {
+            assert_eq!(f.value(m), m);
+            assert_eq!(f.derivative(m), 1.0);
+        }
+    }
+
+    #[test]
+    fn no_bonus_is_cross_entropy() {
+        for loss in every_bonus().into_iter().filter(|loss| loss.bonus_weight() == 0.0) {
+            let f = MarginLoss::<f64>::new(&loss);
+            assert!((f.value(0.0) - 2f64.ln()).abs() < 1e-15);
+            assert_eq!(f.derivative(0.0), 0.5);
+        }
+    }
+
+    #[test]
+    fn nothing_cancels_where_p_is_close_to_one() {
+        let f = log(0.75, 0.0).unwrap();
+        assert_eq!(f.value(-700.0), (-700f64).exp());
+        assert_eq!(f.derivative(-700.0), (-700f64).exp());
+        // q·(1 + p/(1 − LE)) = 5q
+        assert!((log(0.75, 1.0).unwrap().derivative(-50.0) / (-50f64).exp() - 5.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn both_branches_of_the_log_bonus_meet_at_log_end() {
+        for end in [0.1f32, 0.5, 0.75, 0.99] {
+            for rho in [0.5, 1.0, 2.0] {
+                let f = log(end, rho).unwrap();
+                let m = ((1.0 - f64::from(end)) / f64::from(end)).ln();
+                assert!((f.value(m - 1e-12) - f.value(m + 1e-12)).abs() < 1e-10);
+                assert!((f.derivative(m - 1e-12) - f.derivative(m + 1e-12)).abs() < 1e-10);
+            }
+        }
+    }
+
+    #[test]
+    fn infinite_m_gives_the_limit() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f64>::new(&loss);
+            let rho = f64::from(loss.bonus_weight());
+            assert_eq!(f.value(f64::INFINITY), f64::INFINITY);
+            assert_eq!(f.derivative(f64::INFINITY), 1.0);
+            let end = f64::from(loss.log_end());
+            let (value, slope) = match loss.bonus() {
+                _ if rho == 0.0 => (0.0, 0.0),
+                Bonus::Log if end == 1.0 => (f64::NEG_INFINITY, rho),
+                Bonus::Log => (rho * ((1.0 - end).ln() - 1.0), 0.0),
+                Bonus::Power => (-rho, 0.0),
+                Bonus::Cosine => (-2.0 * rho, 0.0),
+            };
+            assert_eq!(f.value(f64::NEG_INFINITY), value, "{loss:?}");
+            assert_eq!(f.derivative(f64::NEG_INFINITY), slope, "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn nan_gives_nan() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f32>::new(&loss);
+            assert!(f.value(f32::NAN).is_nan() && f.derivative(f32::NAN).is_nan(), "{loss:?}");
+        }
+    }
+
+    #[test]
+    fn huge_m_stays_finite() {
+        for loss in every_bonus() {
+            let f = MarginLoss::<f32>::new(&loss);
+            for m in [-1e30, -1e4, -120.0, 120.0, 1e4, 1e30] {
+                assert!(f.value(m).is_finite() && f.derivative(m).is_finite(), "{loss:?} at {m}");
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! The maths of the loss, written as nodes. Shapes: logits [N,C,d…]; everything that belongs to a row is [N,1,d…].
+
+use super::body::{Body, Over};
+use super::{GRAD, LOSS, Signature};
+use crate::loss::{Bonus, Reduction};
+use crate::model::DataType;
+
+/// Adds all nodes of the body that `signature` asks for.
+pub(super) fn write(b: &mut Body, signature: &Signature) {
+    let rows = Rows::write(b, signature);
+    let curve = Curve::write(b, signature, &rows);
+    if signature.op != GRAD {
+        write_loss(b, signature, &rows, &curve);
+        if signature.margin_output || signature.op != LOSS {
+            write_margin(b, signature, &rows);
+        }
+    }
+    if signature.op != LOSS {
+        write_gradient(b, signature, &rows, &curve);
+    }
+}
+
+/// The rows: their labels, which of them count and how much, and their soft margin losses.
+struct Rows {
+    /// Label of each row; 0 where the row is ignored, whatever stood there.
+    label: &'static str,
+    /// bool: the row is ignored. None: no row is.
+    ignored: Option<&'static str>,
+    /// Class weight of the label; 0 where ignored. None: every row counts 1.
+    weight: Option<&'static str>,
+    /// Class weights [C] in the arithmetic's type.
+    class_weights: Option<&'static str>,
+    /// The logits in the arithmetic's type.
+    logits: &'static str,
+    /// logsumexp over the other classes minus the logit: of the label, or, with label smoothing, of every class.
+    m: &'static str,
+    /// The class that `others` leaves out: the label, or, with label smoothing, the class with the largest logit.
+    left_out: &'static str,
+    /// exp(logit − largest) over the classes but the one left out.
+    others: &'static str,
+    /// Its sum over the classes, at least 1.
+    others_sum: &'static str,
+    /// With label smoothing.
+    smoothing: Option<Smoothing>,
+}
+
+/// exp(logit − largest) of all classes and, per class, its sum over the other classes.
+struct Smoothing {
+    exponentials: &'static str,
+    sum_of_others: &'static str,
+}
+
+impl Rows {
+    fn write(b: &mut Body, signature: &Signature) -> Self {
+        let logits = b.widened("wide_logits", "logits");
+        let label64 = b.cast("label64", "labels", DataType::Int64 as i32);
+        let column = b.unsqueeze("label_column", label64);
+        let ignored = signature.ignore_index.then(|| {
+            let ignore_index = b.integer_parameter("ignore_index");
+            b.apply("ignored", "Equal", &[column, ignore_index])
+        });
+        let label = match ignored {
+            None => column,
+            Some(ignored) => {
+                let first_class = b.integer("first_class", 0);
+                b.apply("label", "Where", &[ignored, first_class, column]);
+                b.explain("an ignored label may be no class at all; class 0 stands in, its results are dropped");
+                "label"
+            }
+        };
+        let class_weights = signature.class_weights.then(|| b.widened("wide_class_weights", "class_weights"));
+        // the mean needs it, and a row that has its label's weight only
+        let weight_matters =
+            signature.reduction == Reduction::Mean || signature.class_weights && !signature.label_smoothing;
+        let weight = if weight_matters { row_weight(b, class_weights, label, ignored) } else { None };
+        let mut rows = Rows {
+            label,
+            ignored,
+            weight,
+            class_weights,
+            logits,
+            m: "m",
+            left_out: label,
+            others: "others",
+            others_sum: "others_sum",
+            smoothing: None,
+        };
+        if signature.label_smoothing {
+            rows.every_margin(b);
+        } else {
+            leave_out(b, logits, label, "label_logit", "m");
+        }
+        rows
+    }
+
+    /// m of every class. S − e_j is free of cancellation for all classes but the largest, which is left out for real.
+    fn every_margin(&mut self, b: &mut Body) {
+        let (logits, top_class) = (self.logits, b.arg_max("top_class", self.logits));
+        leave_out(b, logits, top_class, "top", "top_m");
+        let below_top = b.apply("below_top", "Sub", &[logits, "top"]);
+        let exponentials = b.apply("exponentials", "Exp", &[below_top]);
+        let sum = b.reduce("sum", "ReduceSum", exponentials, Over::Classes);
+        let sum_of_others = b.apply("sum_of_others", "Sub", &[sum, exponentials]);
+        let log_sum = b.apply("log_sum_of_others", "Log", &[sum_of_others]);
+        let rough = b.apply("rough_m", "Sub", &[log_sum, below_top]);
+        b.along_classes("m", "ScatterElements", &[rough, top_class, "top_m"]);
+        b.explain("for the largest logit the difference sum - exponential cancels: take the sum that leaves it out");
+        self.left_out = top_class;
+        self.smoothing = Some(Smoothing { exponentials, sum_of_others });
+    }
+
+    /// `value` [N,C,d…] at the label.
+    fn at_label(&self, b: &mut Body, output: &'static str, value: &str) -> &'static str {
+        b.along_classes(output, "GatherElements", &[value, self.label])
+    }
+
+    /// `value`, 0 in the rows that are ignored.
+    fn counted(&self, b: &mut Body, output: &'static str, value: &'static str) -> &'static str {
+        let Some(ignored) = self.ignored else { return value };
+        let zero = b.number("zero", 0.0);
+        b.apply(output, "Where", &[ignored, zero, value])
+    }
+
+    /// What the mean divides by: the sum of the weights of the rows that count. 1 where there are none: 0/1 is 0.
+    fn total_weight(&self, b: &mut Body) -> &'static str {
+        let Some(weight) = self.weight else {
+            let rows = b.apply("row_count", "Size", &["labels"]);
+            return b.computed("total_weight", rows);
+        };
+        let sum = b.reduce("weight_sum", "ReduceSum", weight, Over::All);
+        let (zero, one) = (b.number("zero", 0.0), b.number("one", 1.0));
+        let no_row_counts = b.apply("no_row_counts", "Equal", &[sum, zero]);
+        b.apply("total_weight", "Where", &[no_row_counts, one, sum])
+    }
+}
+
+/// The class weight of the label, 0 where the row is ignored. None: every row counts 1.
+fn row_weight(
+    b: &mut Body,
+    class_weights: Option<&'static str>,
+    label: &str,
+    ignored: Option<&'static str>,
+) -> Option<&'static str> {
+    let label_weight = class_weights.map(|w| b.gather("label_weight", w, label));
+    let Some(ignored) = ignored else { return label_weight };
+    let zero = b.number("zero", 0.0);
+    let weight = label_weight.unwrap_or_else(|| b.number("one", 1.0));
+    Some(b.apply("weight", "Where", &[ignored, zero, weight]))
+}
+
+/// `m` = logsumexp over the classes but `class`, minus the logit of `class` (kept as `logit`).
+fn leave_out(b: &mut Body, logits: &str, class: &str, logit: &'static str, m: &'static str) {
+    let lowest = b.lowest();
+    let row_shape = b.apply("row_shape", "Shape", &[class]);
+    let nothing = b.apply("nothing", "Expand", &[lowest, row_shape]);
+    let other_logits = b.along_classes("other_logits", "ScatterElements", &[logits, class, nothing]);
+    b.explain("the class left out becomes the lowest finite number: 1 - p never cancels, and a row of -inf has a maximum");
+    b.along_classes(logit, "GatherElements", &[logits, class]);
+    let maximum = b.reduce("maximum", "ReduceMax", other_logits, Over::Classes);
+    let highest = b.highest();
+    let largest = b.apply("largest_other", "Min", &[maximum, highest]);
+    b.explain("finite, so that a logit of +inf makes m +inf and not inf - inf");
+    let shifted = b.apply("shifted_others", "Sub", &[other_logits, largest]);
+    let others = b.apply("others", "Exp", &[shifted]);
+    let sum = b.reduce("others_sum", "ReduceSum", others, Over::Classes);
+    let log_sum = b.apply("log_others_sum", "Log", &[sum]);
+    let gap = b.apply("gap", "Sub", &[largest, logit]);
+    b.apply(m, "Add", &[gap, log_sum]);
+    b.explain("m = logsumexp of the other logits - this logit; minus m is the soft margin");
+}
+
+/// f(m) and f'(m), each where asked for.
+struct Curve {
+    f: &'static str,
+    slope: &'static str,
+}
+
+impl Curve {
+    fn write(b: &mut Body, signature: &Signature, rows: &Rows) -> Self {
+        let one = b.number("one", 1.0);
+        let rho = if signature.bonus_weight {
+            b.float_input("bonus_weight")
+        } else {
+            b.parameter_as("bonus_factor", "bonus_weight")
+        };
+        let m = rows.m;
+        let minus_m = b.apply("minus_m", "Neg", &[m]);
+        let minus_abs_m = b.apply("minus_abs_m", "Min", &[m, minus_m]);
+        let e = b.apply("e", "Exp", &[minus_abs_m]);
+        let one_plus_e = b.apply("one_plus_e", "Add", &[one, e]);
+        if signature.op != GRAD {
+            let log1p = log1p(b, e, one_plus_e, one);
+            let wrong_part = b.apply("wrong_part", "Relu", &[m]);
+            let cross_entropy = b.apply("cross_entropy", "Add", &[wrong_part, log1p]);
+            b.explain("softplus(m) = max(m, 0) + log1p(exp(-|m|))");
+            let discount = match signature.bonus {
+                Bonus::Log => log_discount(b, minus_m, log1p, one),
+                Bonus::Power => {
+                    let (hit, power) = (hit(b), b.parameter("power"));
+                    b.apply("discount", "Pow", &[hit, power])
+                }
+                Bonus::Cosine => {
+                    let (hit, half_pi) = (hit(b), b.number("half_pi", std::f64::consts::FRAC_PI_2));
+                    let half_angle = b.apply("half_angle", "Mul", &[hit, half_pi]);
+                    let sine = b.apply("sine", "Sin", &[half_angle]);
+                    let squared = b.apply("sine_squared", "Mul", &[sine, sine]);
+                    b.apply("discount", "Add", &[squared, squared]);
+                    b.explain("1 - cos(pi p) = 2 sin^2(pi p / 2)");
+                    "discount"
+                }
+            };
+            let scaled = b.apply("scaled_discount", "Mul", &[rho, discount]);
+            b.apply("f", "Sub", &[cross_entropy, scaled]);
+        }
+        if signature.op != LOSS {
+            let (hit, miss) = (hit(b), miss(b));
+            let gain = match signature.bonus {
+                Bonus::Log => {
+                    let (is_confident, ratio) = tangent(b, one);
+                    let hit_ratio = b.apply("hit_ratio", "Mul", &[hit, ratio]);
+                    b.apply("gain", "Where", &[is_confident, hit_ratio, hit])
+                }
+                Bonus::Power => {
+                    let power = b.parameter("power");
+                    let to_the_power = b.apply("hit_to_the_power", "Pow", &[hit, power]);
+                    let steepness = b.apply("steepness", "Mul", &[power, to_the_power]);
+                    b.apply("gain", "Mul", &[steepness, miss])
+                }
+                Bonus::Cosine => {
+                    let pi = b.number("pi", std::f64::consts::PI);
+                    let smaller = b.apply("smaller", "Min", &[hit, miss]);
+                    let angle = b.apply("angle", "Mul", &[pi, smaller]);
+                    let angle_sine = b.apply("angle_sine", "Sin", &[angle]);
+                    b.explain("sin(pi p) = sin(pi (1 - p)), accurate from the smaller of the two");
+                    let arc = b.apply("arc", "Mul", &[pi, angle_sine]);
+                    let hit_arc = b.apply("hit_arc", "Mul", &[hit, arc]);
+                    b.apply("gain", "Mul", &[hit_arc, miss])
+                }
+            };
+            let scaled = b.apply("scaled_gain", "Mul", &[rho, gain]);
+            b.apply("slope", "Add", &[miss, scaled]);
+            b.explain("f'(m) = (1 - p) - bonus_weight b'(p) p (1 - p)");
+        }
+        Curve { f: "f", slope: "slope" }
+    }
+}
+
+/// log(1 + e) for 0 ≤ e ≤ 1: the rounding error of 1 + e is added back.
+fn log1p(b: &mut Body, e: &str, one_plus_e: &str, one: &str) -> &'static str {
+    let rounded = b.apply("rounded", "Log", &[one_plus_e]);
+    let rounded_e = b.apply("rounded_e", "Sub", &[one_plus_e, one]);
+    let lost = b.apply("lost", "Sub", &[e, rounded_e]);
+    let correction = b.apply("correction", "Div", &[lost, one_plus_e]);
+    b.apply("log1p", "Add", &[rounded, correction]);
+    b.explain("log(1 + e); what 1 + e lost by rounding is added back, so that a tiny loss keeps its digits");
+    "log1p"
+}
+
+/// p = σ(−m), made on first use.
+fn hit(b: &mut Body) -> &'static str {
+    sigmoid(b, "hit", "hit_part", ["one", "e"])
+}
+
+/// 1 − p = σ(m), made on first use.
+fn miss(b: &mut Body) -> &'static str {
+    sigmoid(b, "miss", "miss_part", ["e", "one"])
+}
+
+/// e^−|m| / (1 + e^−|m|) or 1 / (1 + e^−|m|), whichever belongs to the sign of m: exact in both tails.
+fn sigmoid(b: &mut Body, output: &'static str, part: &'static str, [right, wrong]: [&str; 2]) -> &'static str {
+    if !b.has("is_right") {
+        let zero = b.number("zero", 0.0);
+        b.apply("is_right", "Less", &["m", zero]);
+    }
+    if !b.has(output) {
+        b.apply(part, "Where", &["is_right", right, wrong]);
+        b.apply(output, "Div", &[part, "one_plus_e"]);
+        b.explain(if output == "hit" { "p = sigmoid(-m)" } else { "1 - p = sigmoid(m)" });
+    }
+    output
+}
+
+/// −b(p) of the log bonus.
+fn log_discount(b: &mut Body, minus_m: &str, log1p: &str, one: &str) -> &'static str {
+    let (is_confident, ratio) = tangent(b, one);
+    let right_part = b.apply("right_part", "Relu", &[minus_m]);
+    let curved = b.apply("curved", "Add", &[right_part, log1p]);
+    b.explain("-log(1 - p) = softplus(-m)");
+    let log_room = b.apply("log_room", "Log", &["room"]);
+    let at_end = b.apply("one_less_log_room", "Sub", &[one, log_room]);
+    let straight = b.apply("straight", "Sub", &[at_end, ratio]);
+    b.explain("above log_end: (p - log_end) / (1 - log_end) - log(1 - log_end)");
+    b.apply("discount", "Where", &[is_confident, straight, curved])
+}
+
+/// Whether p is above log_end, and (1 − p)/(1 − log_end); not selected anywhere for log_end = 1.
+fn tangent(b: &mut Body, one: &str) -> (&'static str, &'static str) {
+    if !b.has("is_confident") {
+        let (miss, log_end) = (miss(b), b.parameter("log_end"));
+        let room = b.apply("room", "Sub", &[one, log_end]);
+        b.apply("is_confident", "Less", &[miss, room]);
+        b.explain("p > log_end, asked of 1 - p, which has the digits");
+        b.apply("ratio", "Div", &[miss, room]);
+    }
+    ("is_confident", "ratio")
+}
+
+/// ε and 1 − ε.
+fn smoothing_parts(b: &mut Body) -> (&'static str, &'static str) {
+    let (one, epsilon) = (b.number("one", 1.0), b.parameter("label_smoothing"));
+    if !b.has("label_share") {
+        b.apply("label_share", "Sub", &[one, epsilon]);
+    }
+    (epsilon, "label_share")
+}
+
+/// Class weights as [1,C,1…]: logits and labels differ in length on axis 1 only.
+fn class_weights_along_axis(b: &mut Body, class_weights: &str) -> &'static str {
+    if !b.has("class_weights_row") {
+        let logits_shape = b.apply("logits_shape", "Shape", &["logits"]);
+        let same = b.apply("same_length", "Equal", &[logits_shape, "row_shape"]);
+        let (length_one, rest) = (b.integer("length_one", 1), b.integer("rest", -1));
+        let shape = b.apply("class_weights_shape", "Where", &[same, length_one, rest]);
+        b.apply("class_weights_row", "Reshape", &[class_weights, shape]);
+    }
+    "class_weights_row"
+}
+
+fn write_loss(b: &mut Body, signature: &Signature, rows: &Rows, curve: &Curve) {
+    let row_loss = if rows.smoothing.is_some() {
+        let smoothed = smoothed_loss(b, rows, curve);
+        rows.counted(b, "counted_loss", smoothed)
+    } else if let Some(weight) = rows.class_weights.and(rows.weight) {
+        // the weight of an ignored row is 0
+        weigh(b, curve.f, weight)
+    } else {
+        rows.counted(b, "counted_loss", curve.f)
+    };
+    let loss = match signature.reduction {
+        Reduction::None => b.squeeze("row_loss", row_loss),
+        Reduction::Sum => b.reduce("loss_sum", "ReduceSum", row_loss, Over::All),
+        Reduction::Mean if rows.weight.is_none() => b.reduce("loss_mean", "ReduceMean", row_loss, Over::All),
+        Reduction::Mean => {
+            let sum = b.reduce("loss_sum", "ReduceSum", row_loss, Over::All);
+            let total = rows.total_weight(b);
+            b.apply("loss_mean", "Div", &[sum, total])
+        }
+    };
+    b.result("loss", loss);
+}
+
+/// f·weight, and 0 where the weight is, even if f is infinite there.
+fn weigh(b: &mut Body, f: &str, weight: &str) -> &'static str {
+    let zero = b.number("zero", 0.0);
+    let weightless = b.apply("weightless", "Equal", &[weight, zero]);
+    let product = b.apply("f_times_weight", "Mul", &[f, weight]);
+    b.apply("weighted_f", "Where", &[weightless, zero, product])
+}
+
+/// (1 − ε)·w_y·ℓ_y + ε·mean_j(w_j·ℓ_j).
+fn smoothed_loss(b: &mut Body, rows: &Rows, curve: &Curve) -> &'static str {
+    let (epsilon, label_share) = smoothing_parts(b);
+    let weighted = match rows.class_weights {
+        None => curve.f,
+        Some(w) => {
+            let row = class_weights_along_axis(b, w);
+            weigh(b, curve.f, row)
+        }
+    };
+    let label_loss = rows.at_label(b, "label_loss", weighted);
+    let mean = b.reduce("class_mean", "ReduceMean", weighted, Over::Classes);
+    let label_part = b.apply("label_part", "Mul", &[label_share, label_loss]);
+    let smooth_part = b.apply("smooth_part", "Mul", &[epsilon, mean]);
+    b.apply("smoothed_loss", "Add", &[label_part, smooth_part]);
+    b.explain("label smoothing as in PyTorch: the share epsilon goes evenly to all classes, the label included");
+    "smoothed_loss"
+}
+
+fn write_margin(b: &mut Body, signature: &Signature, rows: &Rows) {
+    let minus_m = if signature.label_smoothing { rows.at_label(b, "label_minus_m", "minus_m") } else { "minus_m" };
+    let counted = rows.counted(b, "counted_margin", minus_m);
+    let margin = b.squeeze("row_margin", counted);
+    b.float_result("margin", margin);
+}
+
+fn write_gradient(b: &mut Body, signature: &Signature, rows: &Rows, curve: &Curve) {
+    let scale = loss_scale(b, signature, rows);
+    let gradient = match &rows.smoothing {
+        None => label_gradient(b, rows, curve, scale),
+        Some(smoothing) => smoothed_gradient(b, rows, curve, scale, smoothing),
+    };
+    let gradient = rows.counted(b, "counted_gradient", gradient);
+    b.result("dlogits", gradient);
+}
+
+/// What the gradient of a row of weight 1 is multiplied by; None: 1.
+fn loss_scale(b: &mut Body, signature: &Signature, rows: &Rows) -> Option<&'static str> {
+    let dloss = (signature.op == GRAD).then(|| b.widened("wide_dloss", "dloss"));
+    match (signature.reduction, dloss) {
+        (Reduction::Mean, dloss) => {
+            let total = if b.has("total_weight") { "total_weight" } else { rows.total_weight(b) };
+            let dloss = dloss.unwrap_or_else(|| b.number("one", 1.0));
+            Some(b.apply("scale", "Div", &[dloss, total]))
+        }
+        (Reduction::Sum, dloss) => dloss,
+        (Reduction::None, None) => None,
+        (Reduction::None, Some(dloss)) => {
+            let labels_shape = b.apply("labels_shape", "Shape", &["labels"]);
+            let each = b.apply("row_dloss", "Expand", &[dloss, labels_shape]);
+            b.explain("ONNX Runtime Training seeds a loss per row with a scalar");
+            Some(b.unsqueeze("scale", each))
+        }
+    }
+}
+
+fn scaled(b: &mut Body, output: &'static str, value: &'static str, by: Option<&'static str>) -> &'static str {
+    by.map_or(value, |by| b.apply(output, "Mul", &[value, by]))
+}
+
+/// −g at the label, g·softmax over the others elsewhere; g = f′(m)·weight·scale.
+fn label_gradient(b: &mut Body, rows: &Rows, curve: &Curve, scale: Option<&'static str>) -> &'static str {
+    let weighted = match rows.class_weights.and(rows.weight) {
+        None => curve.slope,
+        Some(weight) => b.apply("weighted_slope", "Mul", &[curve.slope, weight]),
+    };
+    let g = scaled(b, "g", weighted, scale);
+    let shares = b.apply("others_softmax", "Div", &[rows.others, rows.others_sum]);
+    let push = b.apply("push", "Mul", &[g, shares]);
+    let pull = b.apply("pull", "Neg", &[g]);
+    b.along_classes("gradient", "ScatterElements", &[push, rows.label, pull])
+}
+
+/// With g_j = c_j·f′(m_j)·scale, c_j = ε·w_j/C + (1 − ε)·w_y at the label:
+/// dz_k = −g_k + Σ_{j≠k} g_j·exp(z_k)/Σ_{i≠j} exp(z_i).
+fn smoothed_gradient(
+    b: &mut Body,
+    rows: &Rows,
+    curve: &Curve,
+    scale: Option<&'static str>,
+    smoothing: &Smoothing,
+) -> &'static str {
+    let (epsilon, label_share) = smoothing_parts(b);
+    let weighted = match rows.class_weights {
+        None => curve.slope,
+        Some(w) => {
+            let row = class_weights_along_axis(b, w);
+            b.apply("weighted_slope", "Mul", &[curve.slope, row])
+        }
+    };
+    let weighted = scaled(b, "scaled_slope", weighted, scale);
+    let shape = b.apply("shape", "Shape", &["logits"]);
+    let class_axis_index = b.integer("class_axis_index", 1);
+    let count = b.gather("class_count", shape, class_axis_index);
+    let count = b.computed("classes", count);
+    let class_share = b.apply("class_share", "Div", &[epsilon, count]);
+    let even = b.apply("even_g", "Mul", &[weighted, class_share]);
+    let label_slope = rows.at_label(b, "label_slope", weighted);
+    let label_even = rows.at_label(b, "label_even_g", even);
+    let label_extra = b.apply("label_extra_g", "Mul", &[label_slope, label_share]);
+    let label_g = b.apply("label_g", "Add", &[label_even, label_extra]);
+    let g = b.along_classes("g", "ScatterElements", &[even, rows.label, label_g]);
+
+    let top = rows.left_out;
+    let zero = b.number("zero", 0.0);
+    let top_zero = b.apply("top_zero", "Expand", &[zero, "row_shape"]);
+    let rough_rate = b.apply("rough_rate", "Div", &[g, smoothing.sum_of_others]);
+    let rate = b.along_classes("rate", "ScatterElements", &[rough_rate, top, top_zero]);
+    b.explain("g_j / sum over i != j of exp(z_i - top), without the largest class, which comes by itself below");
+    let rate_sum = b.reduce("rate_sum", "ReduceSum", rate, Over::Classes);
+    let rate_of_others = b.apply("rate_of_others", "Sub", &[rate_sum, rate]);
+    let push = b.apply("push", "Mul", &[smoothing.exponentials, rate_of_others]);
+    let top_g = b.along_classes("top_g", "GatherElements", &[g, top]);
+    let shares = b.apply("others_softmax", "Div", &[rows.others, rows.others_sum]);
+    let top_push = b.apply("top_push", "Mul", &[top_g, shares]);
+    let pushes = b.apply("pushes", "Add", &[push, top_push]);
+    b.apply("gradient", "Sub", &[pushes, g])
+}
