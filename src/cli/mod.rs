@@ -1,7 +1,115 @@
-//! The `elonnx` command.
+//! The `elonnx` command: one file per subcommand, and how they talk to people and programs.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes are in [`exit`].
+
+mod completions;
+mod doctor;
+mod exit;
+mod files;
+mod inline;
+mod inspect;
+mod lib;
+mod man;
+mod output;
+mod patch;
+mod report;
+mod rewrite;
+mod unpatch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tree of commands. Public for nothing but completions, man pages and tests.
+#[derive(Debug, Parser)]
+#[command(
+    name = "elonnx",
+    version,
+    about = "The encouraging loss for ONNX models",
+    long_about = "The encouraging loss for ONNX models: rewrites a training graph so that its loss and its gradient \
+                  become the encouraging loss (EL, arXiv 2110.06537), which goes on teaching where cross entropy stops.",
+    after_help = "Start with `elonnx inspect model.onnx`, then `elonnx patch model.onnx`.",
+    after_long_help = EXIT_CODES,
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; also where a model was patched already
+  1    the system refused: disk full, no permission to write, plugin not found
+  2    wrong input: mistyped option, missing file, not a model, two candidates
+  3    nothing matched; the reasons are on standard error
+  101  a bug in elonnx
+
+Start with `elonnx inspect model.onnx`, then `elonnx patch model.onnx`.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Patch(patch::Arguments),
+    Unpatch(unpatch::Arguments),
+    Inline(inline::Arguments),
+    Inspect(inspect::Arguments),
+    Doctor(doctor::Arguments),
+    Lib(lib::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
 
 /// Runs the command line.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    exit::report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // nobody left to tell if this fails
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::WRONG_INPUT } else { exit::DONE });
+        }
+    };
+    // the hook has told about a panic; what is left is a code that scripts can tell from the others
+    std::panic::catch_unwind(|| run(cli.command)).unwrap_or(ExitCode::from(exit::BUG))
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Patch(arguments) => exit::finish(arguments.json, patch::run(&arguments)),
+        Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
+        Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
+        Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
+        Command::Doctor(arguments) => exit::finish(arguments.json, doctor::run(&arguments)),
+        Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),
+        Command::Completions(arguments) => exit::finish(false, completions::run(&arguments)),
+        Command::Man(arguments) => exit::finish(false, man::run(&arguments)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_explained() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
 }

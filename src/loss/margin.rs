@@ -154,9 +154,7 @@ impl<R: Real> MarginLoss<R> {
             Form::Power(power) => q * (R::ONE + rho * power * (-power * softplus(m)).exp()),
             Form::Cosine => {
                 let p = sigmoid(-m);
-                // sin(πp) = sin(πq), accurate from the smaller of the two
-                let sine = (R::PI * if p < q { p } else { q }).sin();
-                q * (R::ONE + rho * R::PI * p * sine)
+                q * (R::ONE + rho * R::PI * p * (R::PI * p).sin())
             }
         }
     }

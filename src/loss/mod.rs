@@ -3,14 +3,14 @@
 //! * [`EncouragingLoss`]: the parameters, and the loss and gradient of whole slices.
 //! * [`MarginLoss`]: f(m) and f′(m), the one function per row that makes a loss of the family.
 //! * [`Problem`]: the row kernels, for callers with threads and buffers of their own.
-//! * [`reference`]: the plain f64 oracle that everything is held against.
+//! * [`mod@reference`]: the plain f64 oracle that everything is held against.
 
 mod element;
 mod encouraging_loss;
 mod error;
-mod margin;
+pub mod margin;
 pub mod reference;
-mod rows;
+pub mod rows;
 mod shape;
 mod slices;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A [`Problem`] borrows the inputs and checks them once. Its methods then work on any range of rows, allocate
 //! nothing, and may run on several threads at once as long as the ranges do not overlap. Cut the rows into
 //! [`Problem::blocks`] blocks, give each to a thread, and [`Partial::combine`] their results in the order of the blocks:
-//! the same number of blocks gives the same bits, whatever thread ran which.
+//! the same number of blocks gives the same bits, whatever thread ran which. Rows outside the problem panic.
 //!
 //! With reduction mean, gradients need the sum of the weights first: [`Problem::sum_of_weights`], which reads labels
 //! and class weights only.
@@ -11,7 +11,7 @@
 //! What a row gives (design: "the maths, once"):
 //! * an ignored row (its label is `ignore_index`): loss 0, margin 0, gradient 0; its logits are not read;
 //! * a class weight of 0 takes the loss of its class out even where that is infinite;
-//! * NaN in a row gives NaN loss, margin and gradient for that row;
+//! * NaN in a row gives NaN loss, margin and gradient for that row (even with class weight 0);
 //! * a logit of −∞ is a masked class: no share of the softmax, gradient 0 unless it is the label;
 //! * all classes but the label masked: m = −∞, and the limits of f and f′ given in [`MarginLoss`];
 //! * label masked (−∞), or another logit +∞: m = +∞, loss +∞, f′ = 1;
@@ -135,7 +135,8 @@ pub struct ForwardOutput<'a, T> {
 /// What the backward kernel needs from its surroundings.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a, T> {
-    /// Gradient of the loss output: one element for mean and sum, one per row for none.
+    /// Gradient of the loss output: one element for mean and sum, one per row for none. One element stands for all
+    /// rows with none too: ORT Training seeds every loss with a scalar.
     pub dloss: &'a [T],
     /// The margin output of the forward pass. It saves a pass over the logits. Left unread where it would cost
     /// precision: for `f64` logits, with label smoothing, and in rows with |m| > 32.
@@ -326,7 +327,9 @@ impl<'a, T: Element, L: Label> Problem<'a, T, L> {
         upstream: &Upstream<'_, T>,
         dlogits: &Output<'_, T>,
     ) -> Result<(), LossError> {
-        check_length("dloss", self.losses(), upstream.dloss.len())?;
+        if upstream.dloss.len() != 1 {
+            check_length("dloss", self.losses(), upstream.dloss.len())?;
+        }
         check_length("dlogits", self.shape.elements(), dlogits.len())?;
         if let Some(margins) = upstream.margins {
             check_length("margin", self.rows(), margins.len())?;

@@ -109,13 +109,21 @@ impl NodeBuilder {
         })
     }
 
+    /// `doc_string`; ORT Training marks gradient nodes with it.
+    #[must_use]
+    pub fn doc_string(mut self, text: &str) -> Self {
+        self.node.doc_string = Some(text.to_owned());
+        self
+    }
+
     /// metadata_props entry
     pub fn metadata(mut self, key: &str, value: &str) -> Self {
         self.node.metadata_props.push(metadata_entry(key, value));
         self
     }
 
-    /// done
+    /// The node.
+    #[must_use]
     pub fn build(self) -> NodeProto {
         self.node
     }

@@ -207,8 +207,6 @@ impl<'g> Inference<'g> {
             | "Acosh"
             | "Atanh"
             | "Erf"
-            | "LayerNormalization"
-            | "BatchNormalization"
             | "InstanceNormalization"
             | "GroupNormalization"
             | "RMSNormalization"
@@ -224,6 +222,20 @@ impl<'g> Inference<'g> {
             | "BitwiseNot"
             | "Not" => {
                 vec![first]
+            }
+            "BatchNormalization" => {
+                let statistics = self.input(node, 3);
+                vec![first, statistics.clone(), statistics]
+            }
+            "LayerNormalization" => {
+                let axis = node.attr_int("axis").unwrap_or(-1);
+                let dims = first.dims.clone().and_then(|mut dims| {
+                    let axis = position(axis, dims.len())?;
+                    dims[axis..].fill(Known(1));
+                    Some(dims)
+                });
+                let statistics = ValueType::new(Some(node.attr_int("stash_type").map_or(FLOAT, |to| to as i32)), dims);
+                vec![first, statistics.clone(), statistics]
             }
             "Dropout" => {
                 let mask = if self.opset >= 10 { Some(BOOL) } else { data_type };

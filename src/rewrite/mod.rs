@@ -3,19 +3,25 @@
 //! Words: a *rule* recognises one form a loss takes in the wild, a *match* is what it found, a *plan* the edits, a
 //! *report* what was changed and why, or why nothing matched.
 
+mod artifacts;
+mod classifier;
+mod evaluate;
 mod function;
 mod inline;
 mod inspect;
+mod logits;
 mod options;
 mod patch;
+mod plan;
 mod report;
+mod rules;
+mod swap;
+#[cfg(test)]
+mod testing;
 mod unpatch;
-mod artifacts;
 
-pub use artifacts::{patch_artifacts, ArtifactsReport};
-pub use function::{
-    AttachReport, FunctionHome, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters,
-};
+pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
+pub use function::{AttachReport, MIN_OPSET, Signature, attach, function_for, operator};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;
@@ -25,9 +31,13 @@ pub use unpatch::unpatch;
 
 /// Domain of the operators.
 pub const DOMAIN: &str = "ai.elonnx";
-/// Domain of function bodies that no kernel may replace: those of a second loss with another signature, and those of
-/// a model for tools that forget custom operators.
+/// Domain of the bodies of a second loss in a model that differs from the first in more than numbers: a function has one
+/// body per name. No plugin knows it, the bodies always run.
 pub const BODY_DOMAIN: &str = "ai.elonnx.body";
+/// Whether a domain is one of ours.
+pub(crate) fn is_our_domain(domain: &str) -> bool {
+    domain == DOMAIN || domain == BODY_DOMAIN
+}
 /// Version of [`DOMAIN`] and [`BODY_DOMAIN`].
 pub const DOMAIN_VERSION: i64 = 1;
 /// Forward op: (logits, labels, class_weights?, bonus_weight?) → (loss, margin?).

@@ -1,6 +1,22 @@
 //! `patch`: swaps every loss found, or puts one on a model without.
-use crate::model::Document;
-use super::{PatchOptions, Report, RewriteError};
+
+use std::collections::BTreeMap;
+
+use crate::loss::EncouragingLoss;
+use crate::model::{Document, NodeId};
+
+use super::plan::Plan;
+use super::report::Action;
+use super::rules::{self, encouraging_op, family, Context, Findings, Match};
+use super::swap::{self, swap, with_attributes};
+use super::{classifier, function, logits, operator, PatchOptions, Report, RewriteError, DOMAIN, DOMAIN_VERSION, GRAD_OP};
+
+/// Metadata of a patched model: the version of the tool.
+pub(crate) const MODEL_VERSION: &str = "elonnx.version";
+/// Metadata of a patched model: the losses as JSON, name of the loss → parameters.
+pub(crate) const MODEL_LOSSES: &str = "elonnx.losses";
+/// The oldest default opset for which there are function bodies (`Constant` takes a number from it on).
+pub(crate) const OLDEST_BODY_OPSET: i64 = 12;
 
 /// The rewritten model and what was done.
 #[derive(Clone, Debug)]
@@ -11,5 +27,174 @@ pub struct Patched {
     pub report: Report,
 }
 
-/// Swaps the losses of `document` for the encouraging loss.
-pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, RewriteError> { todo!() }
+/// Swaps the losses of `document` for the encouraging loss; a model without a loss gets one on its logits, with a
+/// `labels` input. Nothing is changed where there is nothing to do, so that patching twice gives the same bytes.
+///
+/// ```no_run
+/// use elonnx::model::{Document, ExternalData};
+/// use elonnx::rewrite::{patch, PatchOptions};
+///
+/// let model = Document::open("training_model.onnx")?;
+/// let patched = patch(&model, &PatchOptions { log_end: Some(0.5), ..PatchOptions::default() })?;
+/// println!("{} losses swapped", patched.report.swapped());
+/// patched.document.save("patched.onnx", ExternalData::Link)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// See [`RewriteError`]; the reasons why nothing matched are in [`RewriteError::NothingMatched`].
+pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, RewriteError> {
+    let opset = default_opset(document)?;
+    let context = Context::new(document.graph(), opset, "graph".into());
+    let Findings { matches, others, near_misses } = rules::find(&context)?;
+    let mut report = Report { losses: others, near_misses, ..Report::default() };
+    report.losses.extend(rules::find_nested(document, opset)?);
+
+    let mut plan = Plan::default();
+    let matches = select(matches, options, &mut report)?;
+    for found in &matches {
+        swap_one(&context, found, options, &mut plan, &mut report)?;
+    }
+    reparametrise(&context, options, &mut plan, &mut report)?;
+    let mut patched = document.clone();
+    if report.swapped() == 0 {
+        if report.already_patched() {
+            return Ok(Patched { document: patched, report });
+        }
+        let has_losses = report.losses.iter().any(|l| l.place == "graph");
+        if has_losses && options.logits.is_none() {
+            return Err(RewriteError::NothingMatched(Box::new(report)));
+        }
+        classifier::add_loss(document, &context, options, &mut patched, &mut plan, &mut report)?;
+    }
+    plan.apply(patched.graph_mut());
+    finish(document, &mut patched, opset, &mut report)?;
+    Ok(Patched { document: patched, report })
+}
+
+/// Version of the default domain. Some files import it twice, under one name or as "" and "ai.onnx": the newest counts,
+/// as in ONNX Runtime.
+pub(crate) fn default_opset(document: &Document) -> Result<i64, RewriteError> {
+    document
+        .opset_imports()
+        .iter()
+        .filter(|import| matches!(import.domain.as_deref(), None | Some("" | "ai.onnx")))
+        .filter_map(|import| import.version)
+        .max()
+        .ok_or_else(|| RewriteError::Unsupported {
+            node: "the model".into(),
+            reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
+        })
+}
+
+/// The matches that the options ask for.
+fn select(matches: Vec<Match>, options: &PatchOptions, report: &mut Report) -> Result<Vec<Match>, RewriteError> {
+    let Some(logits) = &options.logits else {
+        if let (Some(labels), [only]) = (&options.labels, &matches[..])
+            && *labels != only.labels
+        {
+            return Err(RewriteError::NotLabels {
+                name: labels.clone(),
+                reason: format!("the loss found reads '{}'; leave --labels out", only.labels),
+            });
+        }
+        return Ok(matches);
+    };
+    let (chosen, left): (Vec<Match>, Vec<Match>) = matches.into_iter().partition(|m| m.logits == *logits);
+    for found in left {
+        report.warnings.push(format!("the {} '{}' on '{}' is left alone: --logits names '{logits}'", found.what, found.loss, found.logits));
+    }
+    Ok(chosen)
+}
+
+fn swap_one(
+    context: &Context,
+    found: &Match,
+    options: &PatchOptions,
+    plan: &mut Plan,
+    report: &mut Report,
+) -> Result<(), RewriteError> {
+    let loss = swap::merge(&found.parameters, found.encouraging, options)?;
+    let mut told = rules::describe(context, found);
+    told.notes.extend(swap(context, found, &loss, plan)?);
+    told.parameters = Some(loss);
+    if let Some(head) = logits::head_before_loss(&context.index, &context.shapes, &found.logits) {
+        report.warnings.push(format!(
+            "the loss takes logits, but '{}' comes out of {}: it squashes the logits a second time, which is a bug in most models; feed what goes into it",
+            found.logits,
+            head.name()
+        ));
+    }
+    report.losses.push(told);
+    Ok(())
+}
+
+/// Our own ops, where the user asks for other parameters than they have.
+fn reparametrise(
+    context: &Context,
+    options: &PatchOptions,
+    plan: &mut Plan,
+    report: &mut Report,
+) -> Result<(), RewriteError> {
+    for (i, node) in context.graph.nodes().iter().enumerate() {
+        if operator(node).is_none_or(|op| op == GRAD_OP) {
+            continue;
+        }
+        let Ok(old) = encouraging_op::parameters(node) else { continue };
+        let new = swap::merge(&old, true, options)?;
+        if new == old {
+            continue;
+        }
+        let mut ids = vec![NodeId(i)];
+        ids.extend(encouraging_op::gradient(context, node));
+        for id in ids {
+            plan.insert(id, with_parameters(context, id, &new));
+            plan.remove(id);
+        }
+        let told = report.losses.iter_mut().find(|l| {
+            l.action == Action::AlreadyPatched && l.loss.as_deref() == node.output_at(0)
+        });
+        if let Some(told) = told {
+            told.action = Action::Swapped;
+            told.what = family::words(&old);
+            told.parameters = Some(new);
+        }
+    }
+    Ok(())
+}
+
+/// The node with other attributes.
+fn with_parameters(context: &Context, id: NodeId, loss: &EncouragingLoss) -> crate::model::proto::NodeProto {
+    let mut new = (**context.graph.node(id)).clone();
+    new.attribute = with_attributes(crate::model::node(""), loss).build().attribute;
+    new
+}
+
+/// Opset import, bodies, stamp.
+fn finish(old: &Document, patched: &mut Document, opset: i64, report: &mut Report) -> Result<(), RewriteError> {
+    patched.set_opset_version(DOMAIN, DOMAIN_VERSION);
+    if opset < OLDEST_BODY_OPSET {
+        report.warnings.push(format!(
+            "the model imports opset {opset}; function bodies need {OLDEST_BODY_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
+        ));
+    } else {
+        let attached = function::attach(patched)?;
+        for name in &attached.functions {
+            report.changes.push(format!("function body {name}: the file runs without the plugin too"));
+        }
+        report.warnings.extend(attached.warnings);
+    }
+    if patched.ir_version() != old.ir_version() {
+        report.changes.push(format!("IR version {} → {}: functions need it", old.ir_version(), patched.ir_version()));
+    }
+    let losses: BTreeMap<&str, &EncouragingLoss> = report
+        .losses
+        .iter()
+        .filter(|l| matches!(l.action, Action::Swapped | Action::AlreadyPatched))
+        .filter_map(|l| Some((l.loss.as_deref()?, l.parameters.as_ref()?)))
+        .collect();
+    let losses = serde_json::to_string(&losses).unwrap_or_default();
+    patched.set_metadata(MODEL_VERSION, env!("CARGO_PKG_VERSION"));
+    patched.set_metadata(MODEL_LOSSES, &losses);
+    Ok(())
+}

@@ -519,7 +519,9 @@ fn infinite_logits_match_the_reference() {
     let values = [-f64::INFINITY, f64::INFINITY, f64::NAN, 0.5, -2.0];
     for case in 0..values.len().pow(3) {
         let logits = [values[case % 5], values[case / 5 % 5], values[case / 25]];
-        for loss in [plain(0.75, Reduction::None), plain(1.0, Reduction::None), EncouragingLoss::cross_entropy()] {
+        let hard = [plain(0.75, Reduction::None), plain(1.0, Reduction::None), EncouragingLoss::cross_entropy()];
+        let smooth = hard.map(|loss| loss.to_builder().label_smoothing(0.1).build().unwrap());
+        for loss in hard.into_iter().chain(smooth) {
             let input =
                 Input { logits: &logits, shape: &[1, 3], labels: &[0], class_weights: None, bonus_weight: None };
             let expected = reference::evaluate(&loss, &input, &[1.0]).unwrap();

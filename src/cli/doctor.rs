@@ -1,0 +1,326 @@
+//! `elonnx doctor`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use serde::Serialize;
+use serde_json::json;
+
+use super::exit::WrongInput;
+use super::lib;
+use super::output::Page;
+use super::rewrite::print;
+use crate::runtime::library::driver::{CudaDriver, cuda_driver};
+use crate::runtime::library::python::{Interpreter, interpreters};
+use crate::runtime::library::{self, Candidate, Origin};
+
+/// Show what elonnx finds on this machine and what is missing
+///
+/// The plugin, every ONNX Runtime library that was looked at, Python packages and the CUDA driver. Writes nothing.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// ONNX Runtime library, or the folder that holds it, to look at first
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    onnxruntime: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The plugin, looked at.
+#[derive(Debug, Serialize)]
+struct Plugin {
+    path: Option<PathBuf>,
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Findings {
+    plugin: Plugin,
+    /// In the order in which they are tried.
+    libraries: Vec<Candidate>,
+    pythons: Vec<Interpreter>,
+    cuda: Result<CudaDriver, String>,
+}
+
+/// Something that is missing, and what to do.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Advice {
+    missing: &'static str,
+    advice: String,
+}
+
+/// Runs it.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let findings = Findings {
+        plugin: look_at_plugin(),
+        libraries: library::candidates(arguments.onnxruntime.as_deref()),
+        pythons: interpreters().collect(),
+        cuda: cuda_driver(),
+    };
+    if arguments.json {
+        print(&format!("{:#}\n", findings.object()))?;
+    } else {
+        let mut page = Page::for_stdout();
+        findings.show(&mut page);
+        print(&page.finish())?;
+    }
+    match findings.libraries.first() {
+        Some(Candidate { path, origin: Origin::Argument, problem: Some(problem), .. }) if !arguments.json => {
+            Err(WrongInput(format!("{} {problem}", path.display())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn look_at_plugin() -> Plugin {
+    match lib::locate() {
+        Ok(path) => {
+            let problem = library::exports(&path, "RegisterCustomOps").err();
+            Plugin { path: Some(path), problem }
+        }
+        Err(error) => Plugin { path: None, problem: Some(error.to_string()) },
+    }
+}
+
+impl Findings {
+    fn used(&self) -> Option<&Candidate> {
+        self.libraries.iter().find(|candidate| candidate.usable())
+    }
+
+    /// Whether some Python has an ONNX Runtime that the plugin can be registered in.
+    fn python_runtime(&self) -> bool {
+        self.pythons
+            .iter()
+            .filter_map(|python| python.onnxruntime.as_ref())
+            .any(|wheel| library::Version::parse(&wheel.version).is_some_and(|version| version >= library::OLDEST))
+    }
+
+    fn advice(&self) -> Vec<Advice> {
+        let mut advice = Vec::new();
+        match &self.plugin {
+            Plugin { path: None, problem: Some(problem) } => {
+                advice.push(Advice { missing: "plugin", advice: problem.clone() });
+            }
+            Plugin { path: Some(path), problem: Some(problem) } => advice.push(Advice {
+                missing: "plugin",
+                advice: format!("{} {problem}; build it again with `cargo build --release`", path.display()),
+            }),
+            _ => {}
+        }
+        if self.used().is_none() {
+            let libraries = if self.python_runtime() {
+                "the plugin works in the Python above, but elonnx itself needs a library: `pip install 'onnxruntime>=1.20'` \
+                 in a virtual environment and activate it, or give its path with --onnxruntime or in ORT_DYLIB_PATH"
+            } else {
+                "`pip install onnxruntime` brings one (activate the virtual environment first), or give its path with \
+                 --onnxruntime or in ORT_DYLIB_PATH"
+            };
+            advice.push(Advice { missing: "onnxruntime", advice: libraries.to_owned() });
+        }
+        advice
+    }
+
+    fn object(&self) -> serde_json::Value {
+        json!({
+            "elonnx": env!("CARGO_PKG_VERSION"),
+            "command": "doctor",
+            "report": {
+                "system": system(),
+                "plugin": self.plugin,
+                "onnxruntime": {
+                    "oldest": library::OLDEST,
+                    "used": self.used().map(|candidate| &candidate.path),
+                    "candidates": self.libraries,
+                },
+                "python": self.pythons,
+                "cuda": match &self.cuda {
+                    Ok(driver) => json!({ "driver": driver, "problem": null }),
+                    Err(problem) => json!({ "driver": null, "problem": problem }),
+                },
+                "missing": self.advice(),
+            },
+        })
+    }
+
+    fn show(&self, page: &mut Page) {
+        page.heading(&format!("elonnx {} on {}", env!("CARGO_PKG_VERSION"), system()));
+
+        page.blank();
+        page.heading("Plugin");
+        match &self.plugin {
+            Plugin { path: Some(path), problem: None } => {
+                page.whole_row("ok", &path.display().to_string());
+                page.row("", "loads, has RegisterCustomOps");
+            }
+            Plugin { path: Some(path), problem: Some(problem) } => {
+                page.warning_row("fails", &format!("{} {problem}", path.display()));
+            }
+            Plugin { path: None, .. } => page.warning_row("missing", "see below"),
+        }
+
+        page.blank();
+        page.heading(&format!(
+            "ONNX Runtime libraries ({}.{} or newer is needed)",
+            library::OLDEST.major,
+            library::OLDEST.minor
+        ));
+        let used = self.used().map(|candidate| &candidate.path);
+        for candidate in &self.libraries {
+            let version = candidate.version.map_or_else(String::new, |version| version.to_string());
+            let path = candidate.path.display();
+            match &candidate.problem {
+                None => {
+                    let label = if used == Some(&candidate.path) { "used" } else { "usable" };
+                    page.row(label, &version);
+                    page.whole_row("", &path.to_string());
+                }
+                Some(problem) => page.warning_row("no", &format!("{path} {problem}")),
+            }
+            page.whole_row("", &format!("from {}", candidate.origin));
+        }
+        if self.libraries.is_empty() {
+            page.warning_row("missing", "looked at ORT_DYLIB_PATH (not set), Python wheels and the system's folders");
+        }
+
+        page.blank();
+        page.heading("Python");
+        for python in &self.pythons {
+            let version = python.version.as_deref().unwrap_or("?");
+            page.whole_row(version, &format!("{} (from {})", python.path.display(), python.found_by));
+            match &python.problem {
+                Some(problem) => page.warning_row("", problem),
+                None if python.packages.is_empty() => page.row("", "no onnxruntime, no onnx"),
+                None => {
+                    let packages: Vec<String> =
+                        python.packages.iter().map(|(name, version)| format!("{name} {version}")).collect();
+                    page.row("", &packages.join(", "));
+                }
+            }
+        }
+        if self.pythons.is_empty() {
+            page.row("none", "no python3 on PATH and no active virtual environment");
+        }
+
+        page.blank();
+        page.heading("CUDA");
+        match &self.cuda {
+            Ok(driver) => {
+                page.row("ok", &format!("driver for CUDA {}: {}", driver.cuda_version, driver.devices.join(", ")))
+            }
+            Err(problem) => page.row("no", problem),
+        }
+
+        page.blank();
+        let advice = self.advice();
+        if advice.is_empty() {
+            page.paragraph("Nothing is missing.");
+            return;
+        }
+        page.heading("What to do");
+        for Advice { missing, advice } in advice {
+            page.whole_row(missing, &advice);
+        }
+    }
+}
+
+fn system() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::library::Version;
+    use crate::runtime::library::python::Wheel;
+
+    fn complete() -> Findings {
+        Findings {
+            plugin: Plugin { path: Some("/opt/lib/libelonnx.so".into()), problem: None },
+            libraries: vec![
+                Candidate {
+                    path: "/usr/lib/libonnxruntime.so".into(),
+                    origin: Origin::Environment,
+                    version: Some(Version { major: 1, minor: 16, patch: 3 }),
+                    problem: Some("is 1.16.3; elonnx needs 1.17 or newer".into()),
+                },
+                Candidate {
+                    path: "/venv/capi/libonnxruntime.so.1.32.0".into(),
+                    origin: Origin::PythonWheel { python: "/venv/bin/python".into() },
+                    version: Some(Version { major: 1, minor: 32, patch: 0 }),
+                    problem: None,
+                },
+            ],
+            pythons: vec![Interpreter {
+                path: "/venv/bin/python".into(),
+                found_by: "VIRTUAL_ENV",
+                version: Some("3.11.7".into()),
+                packages: [("onnxruntime".to_owned(), "1.32.0".to_owned())].into(),
+                onnxruntime: Some(Wheel {
+                    distribution: "onnxruntime".into(),
+                    version: "1.32.0".into(),
+                    capi: "/venv/capi".into(),
+                }),
+                problem: None,
+            }],
+            cuda: Err("no NVIDIA driver: libcuda.so.1 is not there, so the ops run on the CPU".into()),
+        }
+    }
+
+    fn shown(findings: &Findings) -> String {
+        let mut page = Page::plain(72);
+        findings.show(&mut page);
+        page.finish()
+    }
+
+    #[test]
+    fn a_complete_machine() {
+        let text = shown(&complete());
+        let expected = "\
+Plugin
+  ok          /opt/lib/libelonnx.so
+              loads, has RegisterCustomOps
+
+ONNX Runtime libraries (1.17 or newer is needed)
+  no          /usr/lib/libonnxruntime.so is 1.16.3; elonnx needs 1.17 or
+              newer
+              from ORT_DYLIB_PATH
+  used        1.32.0
+              /venv/capi/libonnxruntime.so.1.32.0
+              from wheel of /venv/bin/python
+
+Python
+  3.11.7      /venv/bin/python (from VIRTUAL_ENV)
+              onnxruntime 1.32.0
+
+CUDA
+  no          no NVIDIA driver: libcuda.so.1 is not there, so the ops
+              run on the CPU
+
+Nothing is missing.
+";
+        assert_eq!(text.split_once("\n\n").unwrap().1, expected);
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_what_to_do() {
+        let mut findings = complete();
+        findings.libraries.truncate(1);
+        findings.plugin = Plugin { path: None, problem: Some("found no libelonnx.so".into()) };
+        let missing: Vec<&str> = findings.advice().iter().map(|advice| advice.missing).collect();
+        assert_eq!(missing, ["plugin", "onnxruntime"]);
+        assert!(findings.advice()[1].advice.contains("works in the Python above"));
+        findings.pythons.clear();
+        assert!(findings.advice()[1].advice.starts_with("`pip install onnxruntime`"));
+        let text = shown(&findings);
+        assert!(text.contains("What to do\n  plugin      found no libelonnx.so\n"), "{text}");
+    }
+
+    #[test]
+    fn json_names_the_one_used() {
+        let object = complete().object();
+        assert_eq!(object["report"]["onnxruntime"]["used"], "/venv/capi/libonnxruntime.so.1.32.0");
+        assert_eq!(object["report"]["onnxruntime"]["candidates"][1]["version"], "1.32.0");
+        assert_eq!(object["report"]["missing"], json!([]));
+    }
+}

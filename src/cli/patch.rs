@@ -1,0 +1,349 @@
+//! `elonnx patch`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde_json::json;
+
+use super::exit::{NothingToDo, wrong_input};
+use super::files::{Input, models_in, same_file};
+use super::output::Page;
+use super::report::{Verb, show_artifacts, show_next_step};
+use super::rewrite::{self, Status, name_the_model, print, warn};
+use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
+use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
+
+/// Swap a model's loss, and its gradient, for the encouraging loss
+///
+/// MODEL is an ONNX file or a folder of ORT Training artifacts. Parameters that are not given are taken over from the
+/// loss found; a bonus it doesn't have becomes the log bonus with log_end 0.75. On a model without a loss, one is put
+/// on the logits. The result runs in any ONNX Runtime; with the plugin (see elonnx lib) the loss is a single fast
+/// kernel.
+///
+/// Without -o, model.onnx becomes model.el.onnx beside it, and the folder artifacts becomes artifacts.el.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub rewrite: rewrite::Arguments,
+
+    /// Probability where the log bonus turns linear, above 0; 1 is never
+    #[arg(long, value_name = "P", value_parser = log_end, help_heading = "Loss")]
+    log_end: Option<f32>,
+    /// Form of the bonus
+    #[arg(long, value_name = "FORM", value_parser = bonus_parser(), help_heading = "Loss")]
+    bonus: Option<Bonus>,
+    /// Exponent of the power bonus, above 0
+    #[arg(long, value_name = "X", value_parser = power, help_heading = "Loss")]
+    power: Option<f32>,
+    /// Factor on the bonus, at least 0; 0 is cross entropy
+    #[arg(long, value_name = "W", value_parser = bonus_weight, help_heading = "Loss")]
+    bonus_weight: Option<f32>,
+    /// Label smoothing as in PyTorch, from 0 to 1
+    #[arg(long, value_name = "E", value_parser = label_smoothing, help_heading = "Loss")]
+    label_smoothing: Option<f32>,
+    /// How the losses of the rows become one
+    #[arg(long, value_name = "HOW", value_parser = reduction_parser(), help_heading = "Loss")]
+    reduction: Option<Reduction>,
+    /// Label whose rows do not count
+    #[arg(long, value_name = "LABEL", allow_negative_numbers = true, help_heading = "Loss")]
+    ignore_index: Option<i64>,
+
+    /// Value to take as logits, where the model has no loss
+    #[arg(long, value_name = "NAME", help_heading = "Graph")]
+    logits: Option<String>,
+    /// Input to take as labels, or the name of the one to add [default: labels]
+    #[arg(long, value_name = "NAME", help_heading = "Graph")]
+    labels: Option<String>,
+    /// Artifacts: keep the op in eval_model.onnx too (export_model_for_inferencing fails on it then)
+    #[arg(long, help_heading = "Graph")]
+    native_eval: bool,
+}
+
+impl std::ops::Deref for Arguments {
+    type Target = rewrite::Arguments;
+
+    fn deref(&self) -> &rewrite::Arguments {
+        &self.rewrite
+    }
+}
+
+impl Arguments {
+    fn options(&self) -> anyhow::Result<PatchOptions> {
+        if let (Some(_), Some(bonus @ (Bonus::Log | Bonus::Cosine))) = (self.power, self.bonus) {
+            wrong_input!("--power belongs to --bonus power, not to --bonus {bonus}");
+        }
+        if let (Some(_), Some(bonus @ (Bonus::Power | Bonus::Cosine))) = (self.log_end, self.bonus) {
+            wrong_input!("--log-end belongs to --bonus log, not to --bonus {bonus}");
+        }
+        Ok(PatchOptions {
+            log_end: self.log_end,
+            bonus: self.bonus,
+            power: self.power,
+            bonus_weight: self.bonus_weight,
+            label_smoothing: self.label_smoothing,
+            reduction: self.reduction,
+            ignore_index: self.ignore_index,
+            logits: self.logits.clone(),
+            labels: self.labels.clone(),
+        })
+    }
+}
+
+/// Runs it.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let options = arguments.options()?;
+    if arguments.input.is_dir() {
+        return run_artifacts(arguments, &options);
+    }
+    if arguments.native_eval {
+        wrong_input!("--native-eval is for a folder of ORT Training artifacts; {} is none", arguments.input.display());
+    }
+    rewrite::run(&arguments.rewrite, Verb::Patch, |document| crate::rewrite::patch(document, &options))
+}
+
+fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Result<()> {
+    let folder = arguments.input.as_path();
+    check_is_artifacts(folder)?;
+    let output = resolve_folder(arguments, folder)?;
+    let input = Input::File(folder.to_owned());
+    let report = patch_artifacts(folder, &output, options, arguments.native_eval, arguments.dry_run)
+        .map_err(|error| name_the_model(error, &input, Verb::Patch))?;
+    let status = status(&report, &input)?;
+    let shown_output = (!arguments.dry_run).then_some(&output);
+
+    if arguments.json {
+        let object = json!({
+            "elonnx": env!("CARGO_PKG_VERSION"),
+            "command": "patch",
+            "input": folder,
+            "output": shown_output,
+            "dry_run": arguments.dry_run,
+            "status": status,
+            "report": report,
+        });
+        return print(&format!("{object:#}\n"));
+    }
+    if arguments.quiet {
+        let models = [&report.training, &report.eval];
+        let all: Vec<String> = models.iter().flat_map(|r| &r.warnings).chain(&report.warnings).cloned().collect();
+        return warn(&all);
+    }
+    let mut page = Page::for_stdout();
+    if status == Status::Unchanged {
+        page.paragraph(&format!("{input} is patched already, nothing to do"));
+        page.blank();
+    }
+    show_artifacts(&mut page, &report);
+    page.blank();
+    if arguments.dry_run {
+        page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
+    } else {
+        page.paragraph(&format!("Written to {}", output.display()));
+        show_next_step(&mut page, &output);
+    }
+    print(&page.finish())
+}
+
+fn status(report: &ArtifactsReport, input: &Input) -> anyhow::Result<Status> {
+    if report.training.swapped() + report.eval.swapped() > 0 {
+        return Ok(Status::Changed);
+    }
+    if report.training.already_patched() {
+        return Ok(Status::Unchanged);
+    }
+    let message = format!("{input}: found no loss to swap in training_model.onnx");
+    Err(NothingToDo { message, report: Box::new(report.training.clone()) }.into())
+}
+
+/// A folder that was meant to be something else is told apart here; what exactly artifacts lack, the rewriter knows.
+fn check_is_artifacts(folder: &Path) -> anyhow::Result<()> {
+    if folder.join("training_model.onnx").is_file() {
+        return Ok(());
+    }
+    let name = folder.display();
+    match models_in(folder).as_slice() {
+        [] => wrong_input!(
+            "{name} is no folder of ORT Training artifacts: it has no training_model.onnx; give an ONNX file, or the \
+             folder that generate_artifacts made"
+        ),
+        models => wrong_input!(
+            "{name} is no folder of ORT Training artifacts: it has no training_model.onnx; name a model in it: {}",
+            models.join(", ")
+        ),
+    }
+}
+
+/// Decides where patched artifacts go, before any work is done.
+fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBuf> {
+    if arguments.in_place {
+        wrong_input!("--in-place is for a model file; name another folder for the artifacts with -o");
+    }
+    let output = match &arguments.output {
+        Some(output) if output.as_os_str() == "-" => {
+            wrong_input!("artifacts are several files and cannot go to standard output; name a folder with -o")
+        }
+        Some(output) => output.clone(),
+        None => {
+            // "." has no name of its own
+            let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            let Some(name) = whole.file_name() else {
+                wrong_input!("name a folder for the patched artifacts with -o");
+            };
+            let mut name = name.to_os_string();
+            name.push(".el");
+            match folder.file_name() {
+                Some(_) => folder.with_file_name(name),
+                None => whole.with_file_name(name),
+            }
+        }
+    };
+    if same_file(folder, &output) {
+        wrong_input!("{} is the input itself; name another folder with -o", output.display());
+    }
+    if output.exists() && !output.is_dir() {
+        wrong_input!("{} is a file; artifacts need a folder", output.display());
+    }
+    if !arguments.force && !arguments.dry_run {
+        for name in ["training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"] {
+            let file = output.join(name);
+            if file.exists() {
+                wrong_input!("{} exists; --force replaces it, -o names another folder", file.display());
+            }
+        }
+    }
+    Ok(output)
+}
+
+fn bonus_parser() -> impl clap::builder::TypedValueParser<Value = Bonus> {
+    PossibleValuesParser::new([Bonus::Log, Bonus::Power, Bonus::Cosine].map(Bonus::as_str))
+        .try_map(|text| text.parse::<Bonus>())
+}
+
+fn reduction_parser() -> impl clap::builder::TypedValueParser<Value = Reduction> {
+    PossibleValuesParser::new([Reduction::Mean, Reduction::Sum, Reduction::None].map(Reduction::as_str))
+        .try_map(|text| text.parse::<Reduction>())
+}
+
+/// A number that the loss accepts; the loss itself knows the ranges.
+fn parameter(text: &str, set: impl Fn(EncouragingLossBuilder, f32) -> EncouragingLossBuilder) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    match set(EncouragingLoss::builder(), value).build() {
+        Ok(_) => Ok(value),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn log_end(text: &str) -> Result<f32, String> {
+    parameter(text, EncouragingLossBuilder::log_end)
+}
+
+fn power(text: &str) -> Result<f32, String> {
+    parameter(text, EncouragingLossBuilder::power)
+}
+
+fn bonus_weight(text: &str) -> Result<f32, String> {
+    parameter(text, EncouragingLossBuilder::bonus_weight)
+}
+
+fn label_smoothing(text: &str) -> Result<f32, String> {
+    parameter(text, EncouragingLossBuilder::label_smoothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        let words = ["elonnx", "patch"].into_iter().chain(line.split_whitespace());
+        match crate::cli::Cli::try_parse_from(words)?.command {
+            crate::cli::Command::Patch(arguments) => Ok(arguments),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_parameter_reaches_the_options() {
+        let line = "m.onnx --log-end 0.5 --bonus log --bonus-weight 0.25 --label-smoothing 0.1 --reduction sum \
+                    --ignore-index -100 --logits fc --labels y";
+        let expected = PatchOptions {
+            log_end: Some(0.5),
+            bonus: Some(Bonus::Log),
+            power: None,
+            bonus_weight: Some(0.25),
+            label_smoothing: Some(0.1),
+            reduction: Some(Reduction::Sum),
+            ignore_index: Some(-100),
+            logits: Some("fc".into()),
+            labels: Some("y".into()),
+        };
+        assert_eq!(parse(line).unwrap().options().unwrap(), expected);
+        assert_eq!(parse("m.onnx --power 3").unwrap().options().unwrap().power, Some(3.0));
+        assert_eq!(parse("m.onnx").unwrap().options().unwrap(), PatchOptions::default());
+    }
+
+    #[test]
+    fn ranges_are_told_by_the_parser() {
+        for (line, what) in [
+            ("--log-end 0", "log_end must be above 0"),
+            ("--log-end 1.5", "log_end must be above 0"),
+            ("--log-end nan", "log_end must be above 0"),
+            ("--log-end much", "not a number"),
+            ("--power 0", "power must be positive"),
+            ("--bonus-weight=-1", "bonus_weight must be finite"),
+            ("--label-smoothing 2", "label_smoothing must be"),
+            ("--bonus cubic", "possible values: log, power, cosine"),
+            ("--reduction avg", "possible values: mean, sum, none"),
+            ("--in-place -o x", "cannot be used with"),
+        ] {
+            let error = parse(&format!("m.onnx {line}")).unwrap_err();
+            assert!(error.to_string().contains(what), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn parameters_of_another_bonus_are_refused() {
+        for line in ["--power 2 --bonus log", "--log-end 1 --bonus cosine"] {
+            assert!(parse(&format!("m.onnx {line}")).unwrap().options().is_err(), "{line}");
+        }
+        assert!(parse("m.onnx --power 2 --bonus power").unwrap().options().is_ok());
+    }
+
+    #[test]
+    fn artifacts_go_to_a_folder_of_their_own() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("artifacts");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(check_is_artifacts(&folder).unwrap_err().to_string().contains("no training_model.onnx"));
+        std::fs::write(folder.join("training_model.onnx"), b"\x08\x08").unwrap();
+        assert!(check_is_artifacts(&folder).is_ok());
+
+        let resolve = |line: &str| {
+            let mut arguments = parse(&format!("artifacts {line}")).unwrap();
+            if let Some(output) = &mut arguments.rewrite.output
+                && output.as_os_str() != "-"
+            {
+                *output = base.path().join(&output);
+            }
+            resolve_folder(&arguments, &folder)
+        };
+        assert_eq!(resolve("").unwrap(), base.path().join("artifacts.el"));
+        assert_eq!(resolve("-o patched").unwrap(), base.path().join("patched"));
+        for (line, what) in [
+            ("-o artifacts", "is the input itself"),
+            ("-o -", "several files"),
+            ("--in-place", "--in-place is for a model file"),
+            ("-o artifacts/training_model.onnx", "is a file"),
+        ] {
+            let text = resolve(line).unwrap_err().to_string();
+            assert!(text.contains(what), "{line}: {text}");
+        }
+        std::fs::create_dir(base.path().join("old")).unwrap();
+        std::fs::write(base.path().join("old/checkpoint"), b"x").unwrap();
+        assert!(resolve("-o old").unwrap_err().to_string().contains("--force"));
+        assert!(resolve("-o old --force").is_ok());
+        assert!(resolve("-o old --dry-run").is_ok());
+    }
+}

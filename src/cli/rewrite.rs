@@ -1,0 +1,180 @@
+//! What `patch`, `unpatch` and `inline` share: files in and out, the report, the exit.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use serde::Serialize;
+use serde_json::json;
+
+use super::exit::{NothingToDo, wrong_input};
+use super::files::{Input, Output, Wish, resolve_output};
+use super::output::Page;
+use super::report::{Verb, show_report};
+use crate::model::Document;
+use crate::rewrite::{Patched, Report, RewriteError};
+
+/// Arguments of every command that rewrites a model.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Arguments {
+    /// ONNX file; `-` reads standard input
+    #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub input: PathBuf,
+    /// Where to write; `-` is standard output [default: a new file beside the model]
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "in_place")]
+    pub output: Option<PathBuf>,
+    /// Replace the model itself, atomically
+    #[arg(long)]
+    pub in_place: bool,
+    /// Replace the output if it exists
+    #[arg(short, long)]
+    pub force: bool,
+    /// Show what would be done and write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print the report as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    pub json: bool,
+    /// Print warnings and errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Arguments {
+    /// What the user said about the output; `infix` as in [`Wish::infix`].
+    pub fn wish<'a>(&'a self, infix: &'a str) -> Wish<'a> {
+        Wish {
+            output: self.output.as_deref(),
+            in_place: self.in_place,
+            force: self.force,
+            dry_run: self.dry_run,
+            infix,
+        }
+    }
+}
+
+/// What became of a model; the word in `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It was rewritten (with --dry-run: would be).
+    Changed,
+    /// It is as the command would have made it.
+    Unchanged,
+}
+
+/// Reads, rewrites, writes, tells.
+pub fn run(
+    arguments: &Arguments,
+    verb: Verb,
+    rewrite: impl Fn(&Document) -> Result<Patched, RewriteError>,
+) -> anyhow::Result<()> {
+    let input = Input::new(&arguments.input);
+    let output = resolve_output(&input, arguments.wish(verb.infix()))?;
+    if arguments.json && output == Output::Stdout && !arguments.dry_run {
+        wrong_input!("--json and the model both want standard output; name a file with -o");
+    }
+    let document = input.read()?;
+    let patched = rewrite(&document).map_err(|error| name_the_model(error, &input, verb))?;
+    let status = status(&patched.report, verb, &input)?;
+
+    // a pipeline that named its output finds it there, changed or not
+    let named = arguments.output.is_some() || output == Output::Stdout;
+    let written = (status == Status::Changed || named) && !arguments.dry_run;
+    if written {
+        output.write(&patched.document)?;
+    }
+    let shown_output = written.then(|| output.to_string());
+
+    if arguments.json {
+        let object = json!({
+            "elonnx": env!("CARGO_PKG_VERSION"),
+            "command": verb.name(),
+            "input": arguments.input,
+            "output": shown_output,
+            "dry_run": arguments.dry_run,
+            "status": status,
+            "report": patched.report,
+        });
+        return print(&format!("{object:#}\n"));
+    }
+    if arguments.quiet {
+        return warn(&patched.report.warnings);
+    }
+    let model_on_stdout = written && output == Output::Stdout;
+    let mut page = if model_on_stdout { Page::for_stderr() } else { Page::for_stdout() };
+    if status == Status::Unchanged {
+        page.paragraph(&format!("{input} is {} already, nothing to do", verb.past()));
+        page.blank();
+    }
+    show_report(&mut page, &patched.report, verb);
+    page.blank();
+    match (&shown_output, arguments.dry_run) {
+        (Some(output), _) => page.paragraph(&format!("Written to {output}")),
+        (None, true) if status == Status::Changed => {
+            page.paragraph(&format!("Nothing was written; this would be {output}"))
+        }
+        _ => {}
+    }
+    if verb == Verb::Patch
+        && let Output::File(path) = &output
+        && !arguments.dry_run
+    {
+        let path = if status == Status::Changed || named { path.as_path() } else { arguments.input.as_path() };
+        super::report::show_next_step(&mut page, path);
+    }
+    if model_on_stdout {
+        std::io::stderr().write_all(page.finish().as_bytes())?;
+        return Ok(());
+    }
+    print(&page.finish())
+}
+
+/// Nothing found is a failure, found as wanted is not.
+fn status(report: &Report, verb: Verb, input: &Input) -> anyhow::Result<Status> {
+    if report.swapped() > 0 {
+        return Ok(Status::Changed);
+    }
+    if verb == Verb::Patch && report.already_patched() {
+        return Ok(Status::Unchanged);
+    }
+    Err(nothing(verb, input, report.clone()))
+}
+
+fn nothing(verb: Verb, input: &Input, report: Report) -> anyhow::Error {
+    let message = match verb {
+        Verb::Patch => format!("{input}: found no loss to swap and no logits to put one on"),
+        Verb::Unpatch | Verb::Inline => {
+            format!("{input}: found no encouraging loss, so there is nothing to {}", verb.name())
+        }
+    };
+    NothingToDo { message, report: Box::new(report) }.into()
+}
+
+/// A rewrite doesn't know the file's name; errors of the file itself have it already.
+pub fn name_the_model(error: RewriteError, input: &Input, verb: Verb) -> anyhow::Error {
+    match error {
+        RewriteError::NothingMatched(report) if verb != Verb::Patch => nothing(verb, input, *report),
+        RewriteError::Model(_) | RewriteError::Artifacts { .. } | RewriteError::Parameter(_) => error.into(),
+        _ => anyhow::Error::from(error).context(input.to_string()),
+    }
+}
+
+/// Writes to standard output.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Writes warnings to standard error.
+pub fn warn(warnings: &[String]) -> anyhow::Result<()> {
+    let mut page = Page::for_stderr();
+    for warning in warnings {
+        page.warning(warning);
+    }
+    std::io::stderr().write_all(page.finish().as_bytes())?;
+    Ok(())
+}

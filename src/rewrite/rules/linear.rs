@@ -1,0 +1,74 @@
+//! Whether a loss stays a loss on its way to the output.
+//!
+//! What follows a cross entropy may average, scale or add it to other terms: then it can be swapped. Anything that
+//! bends it (`Exp`, `Pow`, a product with itself) makes another loss of it, as focal loss does.
+
+use std::collections::HashSet;
+
+use crate::model::NodeId;
+
+use super::Context;
+
+/// How a value is used downstream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Uses {
+    /// The first node that is not linear in the value.
+    pub nonlinear: Option<NodeId>,
+    /// Whether the value, or something linear in it, is an output of the graph.
+    pub reaches_output: bool,
+}
+
+/// Follows `value` downstream.
+pub(crate) fn uses(context: &Context, value: &str) -> Uses {
+    let mut linear: HashSet<&str> = HashSet::from([value]);
+    let mut bent: HashSet<&str> = HashSet::new();
+    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value) };
+    let start = context.index.producer(value).map_or(0, |id| id.0);
+    for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
+        let id = NodeId(i);
+        let reads: Vec<usize> = (0..node.input.len()).filter(|k| linear.contains(node.input[*k].as_str())).collect();
+        let reads_bent = node.input.iter().any(|v| bent.contains(v.as_str()));
+        if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
+            continue;
+        }
+        match effect(node.op_domain(), node.op(), &reads) {
+            Effect::Shape => {}
+            // a sum with something bent is bent
+            Effect::Linear if !reads_bent => {
+                uses.reaches_output |= node.output.iter().any(|o| context.index.is_output(o));
+                linear.extend(node.output.iter().map(String::as_str));
+            }
+            _ => {
+                uses.nonlinear.get_or_insert(id);
+                bent.extend(node.output.iter().map(String::as_str));
+            }
+        }
+    }
+    uses
+}
+
+enum Effect {
+    /// The outputs are linear in the value.
+    Linear,
+    /// Only the shape is read.
+    Shape,
+    /// Anything else.
+    Bent,
+}
+
+fn effect(domain: &str, op: &str, reads: &[usize]) -> Effect {
+    let data_only = reads == [0];
+    match (domain, op) {
+        ("", "Identity" | "Cast" | "CastLike" | "Neg" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Expand"
+            | "Transpose" | "ReduceMean" | "ReduceSum" | "Slice" | "Gather" | "Split" | "Tile")
+            if data_only => Effect::Linear,
+        ("", "Add" | "Sub" | "Sum" | "Mean" | "Concat") => Effect::Linear,
+        // a product with something else, not with itself
+        ("", "Mul") if reads.len() == 1 => Effect::Linear,
+        ("", "Div") if data_only => Effect::Linear,
+        ("", "Where") if !reads.contains(&0) => Effect::Linear,
+        ("", "Shape" | "Size" | "ConstantOfShape") => Effect::Shape,
+        ("com.microsoft", "Scale") if data_only => Effect::Linear,
+        _ => Effect::Bent,
+    }
+}

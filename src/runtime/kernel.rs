@@ -1,0 +1,325 @@
+//! What the operators do: inputs checked, then the row kernels of [`crate::loss`] on the host's threads.
+
+use std::sync::OnceLock;
+
+use half::{bf16, f16};
+use ort_sys::ONNXTensorElementDataType as DataType;
+
+use super::abi::{Context, Failure, Host, Tensor, TensorElement};
+use super::ops::Operator;
+use crate::loss::{
+    Element, EncouragingLoss, ForwardOutput, Label, LossError, Output, Partial, Problem, Reduction, Shape, Upstream,
+};
+
+/// One node of a session. Never changed after creation: sessions run it from several threads at once.
+pub(crate) struct Kernel {
+    pub(crate) host: Host,
+    pub(crate) operator: Operator,
+    pub(crate) loss: EncouragingLoss,
+    pub(crate) compute: Compute,
+}
+
+/// The code for one pair of logits and label type.
+pub(crate) type Compute = fn(&Kernel, &Context) -> Result<(), Failure>;
+
+impl Kernel {
+    pub(crate) fn run(&self, context: &Context) -> Result<(), Failure> {
+        (self.compute)(self, context)
+    }
+}
+
+/// Picks the code for the types that an operator was registered with.
+pub(crate) fn for_types(logits: DataType, labels: DataType) -> Result<Compute, Failure> {
+    fn with_labels<T: Element + TensorElement>(labels: DataType) -> Option<Compute> {
+        match labels {
+            DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 => Some(compute::<T, i32>),
+            DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => Some(compute::<T, i64>),
+            _ => None,
+        }
+    }
+    match logits {
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => with_labels::<f16>(labels),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => with_labels::<bf16>(labels),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => with_labels::<f32>(labels),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE => with_labels::<f64>(labels),
+        _ => None,
+    }
+    .ok_or_else(|| Failure::Internal(format!("elonnx: no kernel for logits {logits:?} with labels {labels:?}")))
+}
+
+fn compute<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
+where
+    T: Element + TensorElement,
+    L: Label + TensorElement,
+{
+    match kernel.operator {
+        Operator::Loss => forward::<T, L>(kernel, context),
+        Operator::Gradient => backward::<T, L>(kernel, context),
+        Operator::LossAndGradient => forward_backward::<T, L>(kernel, context),
+    }
+}
+
+/// `EncouragingLoss`(logits, labels, class_weights?, bonus_weight?) → loss, margin?
+fn forward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
+where
+    T: Element + TensorElement,
+    L: Label + TensorElement,
+{
+    let inputs = Inputs::<T, L>::read(context, 0)?;
+    let problem = inputs.problem(&kernel.loss)?;
+    let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
+    let to = outputs.for_rows();
+    let partial = sum_over_blocks(context, &problem, |rows| {
+        // SAFETY: blocks do not overlap, and each is run once.
+        unsafe { problem.forward(rows, &to) }
+    })?;
+    outputs.reduce(&problem, partial);
+    Ok(())
+}
+
+/// `EncouragingLossGrad`(dloss, logits, labels, class_weights?, bonus_weight?, margin?) → dlogits
+fn backward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
+where
+    T: Element + TensorElement,
+    L: Label + TensorElement,
+{
+    let dloss = require(context, 0, "dloss")?;
+    let inputs = Inputs::<T, L>::read(context, 1)?;
+    let margin = context.input(5)?;
+    let problem = inputs.problem(&kernel.loss)?;
+    check_dloss(&dloss.shape(), problem.loss().reduction(), &inputs.logits_shape, &inputs.labels_shape)?;
+    if let Some(margin) = &margin {
+        check_shape("margin", &margin.shape(), &inputs.labels_shape, &inputs.logits_shape, "the shape of labels")?;
+    }
+    let upstream = Upstream {
+        dloss: dloss.values::<T>()?,
+        margins: margin.map(|margin| margin.values::<f32>()).transpose()?,
+        sum_of_weights: sum_of_weights(&problem)?,
+    };
+    let dlogits = Output::new(allocate::<T>(context, 0, "dlogits", &inputs.logits_shape)?);
+    let blocks = problem.blocks();
+    context.parallel_for(blocks, |block| {
+        // SAFETY: blocks do not overlap, and each is run once.
+        unsafe { problem.backward(problem.block(block, blocks), &upstream, &dlogits) }.map_err(Failure::from)
+    })
+}
+
+/// `EncouragingLossAndGrad`(logits, labels, class_weights?, bonus_weight?) → loss, margin?, dlogits
+fn forward_backward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
+where
+    T: Element + TensorElement,
+    L: Label + TensorElement,
+{
+    let inputs = Inputs::<T, L>::read(context, 0)?;
+    let problem = inputs.problem(&kernel.loss)?;
+    let sum_of_weights = sum_of_weights(&problem)?;
+    let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
+    let to = outputs.for_rows();
+    let dlogits = Output::new(allocate::<T>(context, 2, "dlogits", &inputs.logits_shape)?);
+    let partial = sum_over_blocks(context, &problem, |rows| {
+        // SAFETY: blocks do not overlap, and each is run once.
+        unsafe { problem.forward_backward(rows, sum_of_weights, &to, &dlogits) }
+    })?;
+    outputs.reduce(&problem, partial);
+    Ok(())
+}
+
+/// The inputs that the operators share: logits, labels, class_weights?, bonus_weight?
+struct Inputs<'a, T, L> {
+    logits_shape: Vec<usize>,
+    labels_shape: Vec<usize>,
+    shape: Shape,
+    logits: &'a [T],
+    labels: &'a [L],
+    class_weights: Option<&'a [T]>,
+    bonus_weight: Option<f32>,
+}
+
+impl<'a, T: Element + TensorElement, L: Label + TensorElement> Inputs<'a, T, L> {
+    /// Reads them from input `first` on and checks their shapes.
+    fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
+        let logits = require(context, first, "logits")?;
+        let labels = require(context, first + 1, "labels")?;
+        let (logits_shape, labels_shape) = (logits.shape(), labels.shape());
+        let shape = Shape::with_labels(&logits_shape, &labels_shape)?;
+        let mut inputs = Inputs {
+            shape,
+            logits: logits.values()?,
+            labels: labels.values()?,
+            class_weights: None,
+            bonus_weight: None,
+            logits_shape,
+            labels_shape,
+        };
+        if let Some(weights) = context.input(first + 2)? {
+            let found = weights.shape();
+            check_shape("class_weights", &found, &[shape.classes()], &inputs.logits_shape, "one weight per class")?;
+            inputs.class_weights = Some(weights.values()?);
+        }
+        if let Some(bonus_weight) = context.input(first + 3)? {
+            inputs.bonus_weight = match bonus_weight.values::<f32>()? {
+                &[value] => Some(value),
+                _ => {
+                    return Err(Failure::invalid(format!(
+                        "bonus_weight has shape {:?}, but must be one number, of shape [] or [1]",
+                        bonus_weight.shape()
+                    )));
+                }
+            };
+        }
+        Ok(inputs)
+    }
+
+    fn problem(&self, loss: &EncouragingLoss) -> Result<Problem<'a, T, L>, Failure> {
+        Ok(Problem::new(loss, self.shape, self.logits, self.labels, self.class_weights, self.bonus_weight)?)
+    }
+}
+
+/// The outputs loss and margin.
+struct LossOutputs<'a, T> {
+    /// Reduction mean or sum: one number, known when all rows are done.
+    reduced: Option<&'a mut T>,
+    /// Reduction none: one loss per row.
+    losses: Option<Output<'a, T>>,
+    margins: Option<Output<'a, f32>>,
+}
+
+impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
+    fn allocate<L>(
+        context: &Context<'a>,
+        inputs: &Inputs<'a, T, L>,
+        reduction: Reduction,
+    ) -> Result<LossOutputs<'a, T>, Failure> {
+        let margins = context.output(1, &inputs.labels_shape)?.map(Output::new);
+        if reduction == Reduction::None {
+            let losses = Output::new(allocate(context, 0, "loss", &inputs.labels_shape)?);
+            return Ok(LossOutputs { reduced: None, losses: Some(losses), margins });
+        }
+        let reduced = allocate(context, 0, "loss", &[])?.first_mut();
+        Ok(LossOutputs { reduced, losses: None, margins })
+    }
+
+    fn for_rows(&self) -> ForwardOutput<'a, T> {
+        ForwardOutput { losses: self.losses, margins: self.margins }
+    }
+
+    fn reduce<L: Label>(self, problem: &Problem<T, L>, partial: Partial) {
+        if let Some(loss) = self.reduced {
+            *loss = problem.reduce(partial);
+        }
+    }
+}
+
+fn require<'a>(context: &Context<'a>, index: usize, name: &str) -> Result<Tensor<'a>, Failure> {
+    context.input(index)?.ok_or_else(|| Failure::invalid(format!("input {index} ({name}) is missing")))
+}
+
+fn allocate<'a, T: TensorElement>(
+    context: &Context<'a>,
+    index: usize,
+    name: &str,
+    shape: &[usize],
+) -> Result<&'a mut [T], Failure> {
+    context.output(index, shape)?.ok_or_else(|| Failure::invalid(format!("output {index} ({name}) is missing")))
+}
+
+fn check_shape(
+    name: &str,
+    found: &[usize],
+    expected: &[usize],
+    logits: &[usize],
+    why: &str,
+) -> Result<(), Failure> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{name} has shape {found:?}, but logits of shape {logits:?} need {name} of shape {expected:?}: {why}"
+    )))
+}
+
+/// Mean and sum have one loss; none has one per row, and takes one number for all rows too (ORT Training seeds every
+/// loss with a scalar).
+fn check_dloss(dloss: &[usize], reduction: Reduction, logits: &[usize], labels: &[usize]) -> Result<(), Failure> {
+    if matches!(dloss, [] | [1]) {
+        return Ok(());
+    }
+    match reduction {
+        Reduction::None => check_shape("dloss", dloss, labels, logits, "the shape of labels, or one number"),
+        Reduction::Mean | Reduction::Sum => Err(Failure::invalid(format!(
+            "dloss has shape {dloss:?}, but with reduction {reduction} it must be one number, of shape [] or [1]"
+        ))),
+    }
+}
+
+/// What reduction mean divides by; the other reductions don't read it. Reads labels only, so a thread is enough.
+fn sum_of_weights<T: Element, L: Label>(problem: &Problem<T, L>) -> Result<f64, Failure> {
+    if problem.loss().reduction() != Reduction::Mean {
+        return Ok(0.0);
+    }
+    Ok(problem.sum_of_weights(0..problem.rows())?)
+}
+
+/// Runs a row kernel on the host's threads and adds up in the order of the blocks, whichever thread ran which.
+fn sum_over_blocks<T: Element, L: Label>(
+    context: &Context,
+    problem: &Problem<T, L>,
+    kernel: impl Fn(std::ops::Range<usize>) -> Result<Partial, LossError> + Sync,
+) -> Result<Partial, Failure> {
+    let blocks = problem.blocks();
+    let partials = vec![OnceLock::new(); blocks];
+    context.parallel_for(blocks, |block| {
+        let partial = kernel(problem.block(block, blocks))?;
+        partials[block].set(partial).map_err(|_| Failure::Internal(format!("elonnx: block {block} ran twice")))
+    })?;
+    Ok(Partial::combine(partials.into_iter().filter_map(OnceLock::into_inner)))
+}
+
+impl From<LossError> for Failure {
+    fn from(error: LossError) -> Failure {
+        Failure::Invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ops::{LABEL_TYPES, LOGITS_TYPES};
+
+    #[test]
+    fn every_registered_pair_of_types_has_code_and_no_other() {
+        for logits in LOGITS_TYPES {
+            for labels in LABEL_TYPES {
+                assert!(for_types(logits, labels).is_ok(), "{logits:?} {labels:?}");
+            }
+            assert!(for_types(logits, DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16).is_err());
+        }
+        assert!(for_types(DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, LABEL_TYPES[0]).is_err());
+    }
+
+    fn sentence(result: Result<(), Failure>) -> String {
+        match result {
+            Err(Failure::Invalid(sentence)) => sentence,
+            other => panic!("expected an invalid argument, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn dloss_has_the_shape_of_the_loss_or_is_one_number() {
+        let (logits, labels) = ([4, 10, 2], [4, 2]);
+        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+            assert!(check_dloss(&[], reduction, &logits, &labels).is_ok());
+            assert!(check_dloss(&[1], reduction, &logits, &labels).is_ok());
+        }
+        assert!(check_dloss(&[4, 2], Reduction::None, &logits, &labels).is_ok());
+        assert_eq!(
+            sentence(check_dloss(&[8], Reduction::None, &logits, &labels)),
+            "dloss has shape [8], but logits of shape [4, 10, 2] need dloss of shape [4, 2]: the shape of labels, or \
+             one number"
+        );
+        assert_eq!(
+            sentence(check_dloss(&[4, 2], Reduction::Sum, &logits, &labels)),
+            "dloss has shape [4, 2], but with reduction sum it must be one number, of shape [] or [1]"
+        );
+    }
+}

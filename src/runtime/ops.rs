@@ -1,0 +1,335 @@
+//! The operators as ONNX Runtime sees them: names, inputs, outputs, types, and the callbacks of `OrtCustomOp`.
+//!
+//! A custom op of the C API has no type variables, so each operator is registered once per pair of logits and label
+//! type; ONNX Runtime picks by type.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ptr::null;
+
+use ort_sys::{
+    ONNXTensorElementDataType as DataType, OrtApi, OrtCustomOp, OrtCustomOpInputOutputCharacteristic as Characteristic,
+    OrtKernelContext, OrtKernelInfo, OrtMemType, OrtStatusPtr,
+};
+
+use super::abi::{Context, Failure, Host, NodeInfo, catch, guard};
+use super::attributes;
+use super::kernel::{self, Kernel};
+use super::shapes;
+use crate::rewrite::{DOMAIN_VERSION, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
+
+/// `OrtCustomOp.version`: the layout of API 17, which hosts up to 1.32 accept. A higher number makes hosts read fields
+/// that the struct doesn't have; a number below 16 has other rules for optional inputs.
+const LAYOUT_VERSION: u32 = 17;
+
+/// Which of the operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    /// `EncouragingLoss`
+    Loss,
+    /// `EncouragingLossGrad`
+    Gradient,
+    /// `EncouragingLossAndGrad`
+    LossAndGradient,
+}
+
+impl Operator {
+    pub(crate) const ALL: [Operator; 3] = [Operator::Loss, Operator::Gradient, Operator::LossAndGradient];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Operator::Loss => LOSS_OP,
+            Operator::Gradient => GRAD_OP,
+            Operator::LossAndGradient => LOSS_AND_GRAD_OP,
+        }
+    }
+
+    /// In order (design §3).
+    fn inputs(self) -> &'static [Slot] {
+        match self {
+            Operator::Loss | Operator::LossAndGradient => LOSS_INPUTS,
+            Operator::Gradient => GRADIENT_INPUTS,
+        }
+    }
+
+    /// In order (design §3).
+    fn outputs(self) -> &'static [Slot] {
+        match self {
+            Operator::Loss => LOSS_OUTPUTS,
+            Operator::Gradient => GRADIENT_OUTPUTS,
+            Operator::LossAndGradient => LOSS_AND_GRADIENT_OUTPUTS,
+        }
+    }
+}
+
+/// logits, labels, class_weights?, bonus_weight?
+const LOSS_INPUTS: &[Slot] =
+    &[required(SlotType::Logits), required(SlotType::Labels), optional(SlotType::Logits), optional(SlotType::Float)];
+/// dloss, logits, labels, class_weights?, bonus_weight?, margin?
+const GRADIENT_INPUTS: &[Slot] = &[
+    required(SlotType::Logits),
+    required(SlotType::Logits),
+    required(SlotType::Labels),
+    optional(SlotType::Logits),
+    optional(SlotType::Float),
+    optional(SlotType::Float),
+];
+/// loss, margin?
+const LOSS_OUTPUTS: &[Slot] = &[required(SlotType::Logits), optional(SlotType::Float)];
+/// dlogits
+const GRADIENT_OUTPUTS: &[Slot] = &[required(SlotType::Logits)];
+/// loss, margin?, dlogits
+const LOSS_AND_GRADIENT_OUTPUTS: &[Slot] =
+    &[required(SlotType::Logits), optional(SlotType::Float), required(SlotType::Logits)];
+
+/// An input or output.
+struct Slot {
+    kind: SlotType,
+    optional: bool,
+}
+
+enum SlotType {
+    /// T, the type of the logits
+    Logits,
+    /// Tind, the type of the labels
+    Labels,
+    /// float32 whatever T is
+    Float,
+}
+
+const fn required(kind: SlotType) -> Slot {
+    Slot { kind, optional: false }
+}
+
+const fn optional(kind: SlotType) -> Slot {
+    Slot { kind, optional: true }
+}
+
+/// T: what logits, class weights, loss and gradients may be.
+pub(crate) const LOGITS_TYPES: [DataType; 4] = [
+    DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+    DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+    DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+    DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+];
+
+/// Tind: what labels may be.
+pub(crate) const LABEL_TYPES: [DataType; 2] =
+    [DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32];
+
+/// One registration: an operator for one pair of types in one host. ONNX Runtime holds a pointer to its head.
+#[repr(C)]
+pub(crate) struct Op {
+    callbacks: OrtCustomOp,
+    pub(crate) host: Host,
+    pub(crate) operator: Operator,
+    logits: DataType,
+    labels: DataType,
+    name: CString,
+}
+
+impl Op {
+    /// `with_shapes`: whether to offer a shape callback; see [`super::plugin::HostVersion::takes_shape_callback`].
+    pub(crate) fn new(host: Host, operator: Operator, logits: DataType, labels: DataType, with_shapes: bool) -> Box<Op> {
+        let name = CString::new(operator.name()).unwrap_or_default();
+        Box::new(Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name })
+    }
+
+    pub(crate) fn as_custom_op(&self) -> *const OrtCustomOp {
+        // from the whole, not from the field: the callbacks go back from this pointer to the rest of `Op`
+        std::ptr::from_ref(self).cast()
+    }
+
+    /// # Safety
+    /// `op` must come from [`Op::as_custom_op`] of an `Op` that lives.
+    pub(crate) unsafe fn of<'a>(op: *const OrtCustomOp) -> &'a Op {
+        // SAFETY: `Op` is repr(C) and starts with the OrtCustomOp.
+        unsafe { &*op.cast::<Op>() }
+    }
+
+    fn data_type(&self, slot: &Slot) -> DataType {
+        match slot.kind {
+            SlotType::Logits => self.logits,
+            SlotType::Labels => self.labels,
+            SlotType::Float => DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        }
+    }
+}
+
+fn callbacks(with_shapes: bool) -> OrtCustomOp {
+    // fields of later layouts, where cargo unified them in, stay null: `version` says that they are not there
+    // SAFETY: an OrtCustomOp of zeros is a version 0 and null callbacks, all valid.
+    let mut op: OrtCustomOp = unsafe { std::mem::zeroed() };
+    op.version = LAYOUT_VERSION;
+    op.GetName = Some(get_name);
+    op.GetExecutionProviderType = Some(get_execution_provider);
+    op.GetInputTypeCount = Some(get_input_count);
+    op.GetInputType = Some(get_input_type);
+    op.GetInputCharacteristic = Some(get_input_characteristic);
+    op.GetInputMemoryType = Some(get_input_memory_type);
+    op.GetOutputTypeCount = Some(get_output_count);
+    op.GetOutputType = Some(get_output_type);
+    op.GetOutputCharacteristic = Some(get_output_characteristic);
+    op.GetVariadicInputMinArity = Some(one);
+    op.GetVariadicInputHomogeneity = Some(one);
+    op.GetVariadicOutputMinArity = Some(one);
+    op.GetVariadicOutputHomogeneity = Some(one);
+    op.GetStartVersion = Some(get_start_version);
+    op.GetEndVersion = Some(get_end_version);
+    op.CreateKernelV2 = Some(create_kernel);
+    op.KernelComputeV2 = Some(compute);
+    op.KernelDestroy = Some(destroy_kernel);
+    op.InferOutputShapeFn = if with_shapes { Some(shapes::infer) } else { None };
+    op
+}
+
+// The callbacks below that give a plain value cannot panic: they index with `get`.
+
+unsafe extern "system" fn get_name(op: *const OrtCustomOp) -> *const c_char {
+    // SAFETY: ONNX Runtime passes the pointer that was registered.
+    unsafe { Op::of(op) }.name.as_ptr()
+}
+
+/// Null is the CPU.
+unsafe extern "system" fn get_execution_provider(_: *const OrtCustomOp) -> *const c_char {
+    null()
+}
+
+unsafe extern "system" fn get_input_count(op: *const OrtCustomOp) -> usize {
+    // SAFETY: as in `get_name`.
+    unsafe { Op::of(op) }.operator.inputs().len()
+}
+
+unsafe extern "system" fn get_output_count(op: *const OrtCustomOp) -> usize {
+    // SAFETY: as in `get_name`.
+    unsafe { Op::of(op) }.operator.outputs().len()
+}
+
+unsafe extern "system" fn get_input_type(op: *const OrtCustomOp, index: usize) -> DataType {
+    // SAFETY: as in `get_name`.
+    let op = unsafe { Op::of(op) };
+    data_type(op, op.operator.inputs(), index)
+}
+
+unsafe extern "system" fn get_output_type(op: *const OrtCustomOp, index: usize) -> DataType {
+    // SAFETY: as in `get_name`.
+    let op = unsafe { Op::of(op) };
+    data_type(op, op.operator.outputs(), index)
+}
+
+fn data_type(op: &Op, slots: &[Slot], index: usize) -> DataType {
+    slots.get(index).map_or(DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, |slot| op.data_type(slot))
+}
+
+unsafe extern "system" fn get_input_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
+    // SAFETY: as in `get_name`.
+    characteristic(unsafe { Op::of(op) }.operator.inputs(), index)
+}
+
+unsafe extern "system" fn get_output_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
+    // SAFETY: as in `get_name`.
+    characteristic(unsafe { Op::of(op) }.operator.outputs(), index)
+}
+
+fn characteristic(slots: &[Slot], index: usize) -> Characteristic {
+    match slots.get(index) {
+        Some(slot) if !slot.optional => Characteristic::INPUT_OUTPUT_REQUIRED,
+        _ => Characteristic::INPUT_OUTPUT_OPTIONAL,
+    }
+}
+
+unsafe extern "system" fn get_input_memory_type(_: *const OrtCustomOp, _: usize) -> OrtMemType {
+    OrtMemType::OrtMemTypeDefault
+}
+
+/// No input is variadic; the host asks all the same.
+unsafe extern "system" fn one(_: *const OrtCustomOp) -> c_int {
+    1
+}
+
+unsafe extern "system" fn get_start_version(_: *const OrtCustomOp) -> c_int {
+    DOMAIN_VERSION as c_int
+}
+
+unsafe extern "system" fn get_end_version(_: *const OrtCustomOp) -> c_int {
+    c_int::MAX
+}
+
+unsafe extern "system" fn create_kernel(
+    op: *const OrtCustomOp,
+    _: *const OrtApi,
+    info: *const OrtKernelInfo,
+    kernel: *mut *mut c_void,
+) -> OrtStatusPtr {
+    // SAFETY: as in `get_name`.
+    let op = unsafe { Op::of(op) };
+    guard(op.host, || {
+        // SAFETY: `info` is the host's and valid during this call.
+        let node = unsafe { NodeInfo::new(op.host, info) };
+        let loss = attributes::read(&node).map_err(|failure| at_node(op.operator, &node, failure))?;
+        let compute = kernel::for_types(op.logits, op.labels)?;
+        let made = Box::new(Kernel { host: op.host, operator: op.operator, loss, compute });
+        // SAFETY: `kernel` is where the host wants the pointer; it comes back in `compute` and `destroy_kernel`.
+        unsafe { *kernel = Box::into_raw(made).cast() };
+        Ok(())
+    })
+}
+
+/// Says which node an attribute error is about: at creation the host doesn't.
+fn at_node(operator: Operator, node: &NodeInfo, failure: Failure) -> Failure {
+    match failure {
+        Failure::Invalid(sentence) => Failure::Invalid(format!("{} node '{}': {sentence}", operator.name(), node.name())),
+        other => other,
+    }
+}
+
+unsafe extern "system" fn compute(kernel: *mut c_void, context: *mut OrtKernelContext) -> OrtStatusPtr {
+    // SAFETY: the pointer is from `create_kernel`. Shared, never mutable: one kernel runs on several threads at once.
+    let kernel = unsafe { &*kernel.cast::<Kernel>() };
+    guard(kernel.host, || {
+        // SAFETY: `context` is the host's and valid during this call, which `'_` does not outlast.
+        let context = unsafe { Context::new(kernel.host, context) }?;
+        kernel.run(&context).map_err(|failure| match failure {
+            Failure::Invalid(sentence) => Failure::Invalid(format!("{}: {sentence}", kernel.operator.name())),
+            other => other,
+        })
+    })
+}
+
+unsafe extern "system" fn destroy_kernel(kernel: *mut c_void) {
+    if kernel.is_null() {
+        return;
+    }
+    let dropped = catch(|| {
+        // SAFETY: the pointer is from `create_kernel`, and the host destroys a kernel once.
+        drop(unsafe { Box::from_raw(kernel.cast::<Kernel>()) });
+        Ok(())
+    });
+    // there is no status to give back; a kernel holds plain values, so there is nothing to fail either
+    drop(dropped);
+}
+
+/// The domain's name for the C API.
+pub(crate) const DOMAIN_NAME: &CStr = c"ai.elonnx";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_of_the_plugin_is_that_of_the_rewritten_models() {
+        assert_eq!(DOMAIN_NAME.to_str().unwrap(), crate::rewrite::DOMAIN);
+    }
+
+    #[test]
+    fn required_inputs_come_first() {
+        for operator in Operator::ALL {
+            let first_optional = operator.inputs().iter().position(|s| s.optional).unwrap_or(usize::MAX);
+            assert!(operator.inputs().iter().skip(first_optional).all(|s| s.optional), "{operator:?}");
+        }
+    }
+
+    #[test]
+    fn indices_beyond_the_slots_do_not_panic() {
+        assert_eq!(characteristic(Operator::Loss.inputs(), 99), Characteristic::INPUT_OUTPUT_OPTIONAL);
+    }
+}
