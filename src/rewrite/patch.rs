@@ -10,7 +10,7 @@ use super::report::Action;
 use super::rules::{self, encouraging_op, family, Context, Findings, Match};
 use super::swap::{self, swap};
 use super::{
-    DOMAIN, DOMAIN_VERSION, FunctionHome, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
+    DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
     attributes, classifier, logits, operator, parameters,
 };
 
@@ -178,7 +178,7 @@ fn finish(patched: &mut Document, opset: i64, report: &mut Report) -> Result<(),
             "the model imports opset {opset}; function bodies need {MIN_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
         ));
     } else {
-        let attached = attach(patched, FunctionHome::Operator)?;
+        let attached = attach(patched)?;
         report.changes.extend(attached.changes);
         report.warnings.extend(attached.warnings);
     }

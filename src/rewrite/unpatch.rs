@@ -9,7 +9,7 @@ use super::report::{Action, LossReport};
 use super::rules::{self, encouraging_op, family, Context};
 use super::swap::{NODE_RULE, NODE_VERSION};
 use super::{
-    FunctionHome, LOSS_AND_GRAD_OP, LOSS_OP, Patched, Report, RewriteError, attach, classifier, operator, parameters,
+    LOSS_AND_GRAD_OP, LOSS_OP, Patched, Report, RewriteError, attach, classifier, operator, parameters,
 };
 
 /// Replaces each of our ops by ONNX's `SoftmaxCrossEntropyLoss`, and its gradient by ORT Training's
@@ -40,7 +40,7 @@ pub fn unpatch(document: &Document) -> Result<Patched, RewriteError> {
     }
     plan.apply(patched.graph_mut());
     // no node of ours is left, so this removes the bodies and the imports
-    report.changes.extend(attach(&mut patched, FunctionHome::Operator)?.changes);
+    report.changes.extend(attach(&mut patched)?.changes);
     for key in [MODEL_VERSION, MODEL_LOSSES] {
         patched.remove_metadata(key);
     }

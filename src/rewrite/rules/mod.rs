@@ -30,7 +30,7 @@ use crate::model::proto::NodeProto;
 use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Shapes};
 
 use super::report::{Action, LossReport, NearMiss};
-use super::{BODY_DOMAIN, DOMAIN, RewriteError};
+use super::{RewriteError, is_our_domain};
 
 /// What the rules see of one graph.
 pub(crate) struct Context<'g> {
@@ -159,7 +159,7 @@ pub(crate) fn find(context: &Context) -> Result<Findings, RewriteError> {
 
     for (i, node) in context.graph.nodes().iter().enumerate() {
         let id = NodeId(i);
-        if matches!(node.op_domain(), DOMAIN | BODY_DOMAIN) {
+        if is_our_domain(node.op_domain()) {
             taken.insert(id);
             encouraging_op::find(context, id, &mut findings);
             continue;
@@ -320,7 +320,7 @@ pub(crate) fn find_nested(document: &Document, opset: i64) -> Result<Vec<LossRep
     for function in document.functions() {
         let proto = function.proto();
         let domain = proto.domain.as_deref().unwrap_or_default();
-        if matches!(domain, DOMAIN | BODY_DOMAIN) {
+        if is_our_domain(domain) {
             continue;
         }
         let place = format!("function {}::{}", domain, proto.name.as_deref().unwrap_or_default());
