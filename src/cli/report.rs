@@ -58,6 +58,10 @@ pub fn show_report(page: &mut Page, report: &Report, verb: Verb) {
         }
         show_loss(page, loss, verb);
     }
+    show_changes(page, report);
+}
+
+fn show_changes(page: &mut Page, report: &Report) {
     if !report.changes.is_empty() || !report.warnings.is_empty() {
         page.blank();
     }
@@ -108,7 +112,13 @@ pub fn show_artifacts(page: &mut Page, report: &ArtifactsReport) {
     show_report(page, &report.training, Verb::Patch);
     page.blank();
     page.heading("eval_model.onnx");
-    show_report(page, &report.eval, Verb::Patch);
+    if same_losses(&report.training, &report.eval) {
+        page.blank();
+        page.row("becomes", "the same loss as in training_model.onnx");
+        show_changes(page, &report.eval);
+    } else {
+        show_report(page, &report.eval, Verb::Patch);
+    }
     page.blank();
     if !report.carried.is_empty() {
         let names: Vec<String> = report.carried.iter().map(|path| path.display().to_string()).collect();
@@ -117,6 +127,17 @@ pub fn show_artifacts(page: &mut Page, report: &ArtifactsReport) {
     for warning in &report.warnings {
         page.warning_row("warning", warning);
     }
+}
+
+/// Whether both were swapped for the same loss on the same values, as far as a reader is concerned.
+fn same_losses(training: &Report, eval: &Report) -> bool {
+    let alike = |a: &LossReport, b: &LossReport| {
+        a.action == Action::Swapped
+            && a.action == b.action
+            && (&a.what, &a.logits, &a.labels, &a.parameters) == (&b.what, &b.logits, &b.labels, &b.parameters)
+            && b.notes.iter().all(|note| a.notes.contains(note))
+    };
+    training.losses.len() == eval.losses.len() && training.losses.iter().zip(&eval.losses).all(|(a, b)| alike(a, b))
 }
 
 /// Why nothing matched: what was left alone, and what broke each pattern.
@@ -151,7 +172,7 @@ pub fn show_next_step(page: &mut Page, artifacts: bool) {
     page.blank();
     page.code("options = onnxruntime.SessionOptions()");
     match lib::locate() {
-        Ok(plugin) => page.code(&format!("options.register_custom_ops_library(\"{}\")", plugin.display())),
+        Ok(plugin) => page.call("options.register_custom_ops_library", &format!("\"{}\"", plugin.display())),
         Err(_) => page.code("options.register_custom_ops_library(plugin)  # `elonnx lib` says which"),
     }
     if artifacts {
@@ -338,7 +359,11 @@ error: m.onnx: found no loss to swap and no logits to put one on
         };
         let text = shown(|page| show_artifacts(page, &report));
         assert!(text.starts_with("training_model.onnx\n\n  found"), "{text}");
-        assert!(text.contains("\n\neval_model.onnx\n\n  found"), "{text}");
+        assert!(text.contains("\n\neval_model.onnx\n\n  becomes     the same loss as in"), "{text}");
+        let mut other = report.clone();
+        other.eval.losses[0].logits = Some("scores".into());
+        let other = shown(|page| show_artifacts(page, &other));
+        assert!(other.contains("\n\neval_model.onnx\n\n  found"), "{other}");
         assert!(
             text.ends_with(
                 "\n\n  carried     checkpoint, optimizer_model.onnx\n  \
