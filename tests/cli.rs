@@ -560,7 +560,8 @@ fn doctor_refuses_a_library_that_is_none() {
     assert!(run.stdout.contains("libonnxruntime.so is not a shared library"), "{}", run.stdout);
     let run = desk.run("doctor --onnxruntime .").ends(2);
     assert!(run.stderr.contains("is not a shared library"), "{}", run.stderr);
-    desk.run("doctor --onnxruntime none.so").ends(2);
+    let run = desk.run("doctor --onnxruntime none.so --json").ends(2);
+    assert_eq!(run.json()["report"]["onnxruntime"]["candidates"][0]["problem"], "does not exist");
 }
 
 /// The wheel's library, where a virtual environment with onnxruntime is active.
