@@ -109,6 +109,13 @@ impl NodeBuilder {
         })
     }
 
+    /// All of these attributes, behind those there are.
+    #[must_use]
+    pub fn attributes(mut self, attributes: impl IntoIterator<Item = AttributeProto>) -> Self {
+        self.node.attribute.extend(attributes);
+        self
+    }
+
     /// `doc_string`; ORT Training marks gradient nodes with it.
     #[must_use]
     pub fn doc_string(mut self, text: &str) -> Self {

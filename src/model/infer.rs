@@ -55,7 +55,7 @@ impl<'g> Inference<'g> {
                 let declared = self.types.remove(output).unwrap_or_default();
                 self.types.insert(
                     output.to_owned(),
-                    declared.refined(ValueType::new(found.data_type, found.dims)),
+                    ValueType::new(found.data_type, found.dims).completed(declared),
                 );
             }
         }

@@ -20,7 +20,10 @@ const DECODED_CEILING: u64 = 2 << 30;
 /// Upper bound on the memory for the decoded nodes, names and types of a file of `length` bytes: 64 MiB plus 64 bytes
 /// per byte, at most 2 GiB. Tensor data is never decoded on opening and does not count.
 pub fn decoded_limit(length: usize) -> u64 {
-    (DECODED_FLOOR + DECODED_PER_BYTE.saturating_mul(length as u64)).min(DECODED_CEILING)
+    DECODED_PER_BYTE
+        .saturating_mul(length as u64)
+        .saturating_add(DECODED_FLOOR)
+        .min(DECODED_CEILING)
 }
 
 /// The messages that are looked into.

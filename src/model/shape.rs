@@ -92,19 +92,21 @@ impl ValueType {
         self
     }
 
-    /// What is declared, with what `other` knows beyond it; where ranks differ the declaration holds.
-    pub(super) fn refined(self, other: ValueType) -> Self {
-        let dims = match (self.dims, other.dims) {
-            (Some(mine), Some(theirs)) if mine.len() == theirs.len() => Some(
-                mine.into_iter()
-                    .zip(theirs)
-                    .map(|(mine, theirs)| mine.refined(theirs))
+    /// What the operators say, with what is `declared` beyond it. Where the ranks differ the operators are right: PyTorch's
+    /// dynamo exporter declares an unreduced loss, and all that follows from it, as scalars.
+    pub(super) fn completed(self, declared: ValueType) -> Self {
+        let dims = match (self.dims, declared.dims) {
+            (Some(found), Some(said)) if found.len() == said.len() => Some(
+                found
+                    .into_iter()
+                    .zip(said)
+                    .map(|(found, said)| found.refined(said))
                     .collect(),
             ),
-            (mine, theirs) => mine.or(theirs),
+            (found, said) => found.or(said),
         };
         Self {
-            data_type: self.data_type.or(other.data_type),
+            data_type: declared.data_type.or(self.data_type),
             dims,
         }
     }
@@ -119,7 +121,7 @@ impl Shapes {
     /// From inputs, outputs, value_info, initializers, then propagated forwards through the ops whose output type is
     /// plain to see (elementwise with broadcasting, Gemm, MatMul, Conv, pooling, Flatten, Reshape with constant shape,
     /// Transpose, Cast, Constant, Softmax, reductions, Gather, Concat, Slice, norms …). `opset` is the default domain's.
-    /// Declared types are refined, never overruled.
+    /// Declarations fill in what propagation does not tell.
     pub fn new(graph: &Graph, opset: i64) -> Self {
         let mut types = HashMap::new();
         for value in graph.value_infos().iter().chain(graph.outputs()).chain(graph.inputs()) {

@@ -6,7 +6,8 @@ use crate::model::{value_info, DataType, Dimension, Document};
 use super::plan::Plan;
 use super::report::{Action, LossReport};
 use super::rules::{self, Context};
-use super::swap::{self, stamped, with_attributes};
+use super::function::attributes;
+use super::swap::{self, stamped};
 use super::{logits, PatchOptions, Report, RewriteError, DOMAIN, LOSS_OP};
 
 /// The rule's name in reports.
@@ -27,7 +28,8 @@ pub(super) fn add_loss(
     let labels = add_labels(context, &dims, chosen.class_axis, options, patched, plan, report)?;
     let name = plan.fresh_name(context.graph, "loss");
     let logits = classes_first(context, &chosen.value, dims.len(), chosen.class_axis, plan);
-    let node = with_attributes(stamped(LOSS_OP, RULE), &loss)
+    let node = stamped(LOSS_OP, RULE)
+        .attributes(attributes(&loss))
         .domain(DOMAIN)
         .name(&format!("{}/{LOSS_OP}", chosen.value))
         .inputs([&logits, &labels.name])

@@ -21,7 +21,9 @@ mod testing;
 mod unpatch;
 
 pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
-pub use function::{MIN_OPSET, Signature, function_for};
+pub use function::{
+    AttachReport, FunctionHome, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters,
+};
 pub use inline::inline;
 pub use inspect::{inspect, Inspection};
 pub use options::PatchOptions;
@@ -31,7 +33,10 @@ pub use unpatch::unpatch;
 
 /// Domain of the operators.
 pub const DOMAIN: &str = "ai.elonnx";
-/// Version of [`DOMAIN`].
+/// Domain of function bodies that no kernel may replace: those of a second loss with another signature, and those of
+/// a model for tools that forget custom operators.
+pub const BODY_DOMAIN: &str = "ai.elonnx.body";
+/// Version of [`DOMAIN`] and [`BODY_DOMAIN`].
 pub const DOMAIN_VERSION: i64 = 1;
 /// Forward op: (logits, labels, class_weights?, bonus_weight?) → (loss, margin?).
 pub const LOSS_OP: &str = "EncouragingLoss";

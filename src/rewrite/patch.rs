@@ -8,15 +8,16 @@ use crate::model::{Document, NodeId};
 use super::plan::Plan;
 use super::report::Action;
 use super::rules::{self, encouraging_op, family, Context, Findings, Match};
-use super::swap::{self, swap, with_attributes};
-use super::{classifier, function, logits, PatchOptions, Report, RewriteError, DOMAIN, DOMAIN_VERSION, GRAD_OP};
+use super::swap::{self, swap};
+use super::{
+    DOMAIN, DOMAIN_VERSION, FunctionHome, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
+    attributes, classifier, logits, operator, parameters,
+};
 
 /// Metadata of a patched model: the version of the tool.
 pub(crate) const MODEL_VERSION: &str = "elonnx.version";
 /// Metadata of a patched model: the losses as JSON, name of the loss → parameters.
 pub(crate) const MODEL_LOSSES: &str = "elonnx.losses";
-/// The oldest default opset for which there are function bodies (`Constant` takes a number from it on).
-pub(crate) const OLDEST_BODY_OPSET: i64 = 12;
 
 /// The rewritten model and what was done.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
         classifier::add_loss(document, &context, options, &mut patched, &mut plan, &mut report)?;
     }
     plan.apply(patched.graph_mut());
-    finish(document, &mut patched, opset, &mut report)?;
+    finish(&mut patched, opset, &mut report)?;
     Ok(Patched { document: patched, report })
 }
 
@@ -137,10 +138,10 @@ fn reparametrise(
     report: &mut Report,
 ) -> Result<(), RewriteError> {
     for (i, node) in context.graph.nodes().iter().enumerate() {
-        if node.op_domain() != DOMAIN || !rules::is_our_op(node.op()) || node.op() == GRAD_OP {
+        if !matches!(operator(node), Some(LOSS_OP | LOSS_AND_GRAD_OP)) {
             continue;
         }
-        let Ok(old) = encouraging_op::parameters(node) else { continue };
+        let Ok(old) = parameters(node) else { continue };
         let new = swap::merge(&old, true, options)?;
         if new == old {
             continue;
@@ -166,26 +167,21 @@ fn reparametrise(
 /// The node with other attributes.
 fn with_parameters(context: &Context, id: NodeId, loss: &EncouragingLoss) -> crate::model::proto::NodeProto {
     let mut new = (**context.graph.node(id)).clone();
-    new.attribute = with_attributes(crate::model::node(""), loss).build().attribute;
+    new.attribute = attributes(loss);
     new
 }
 
 /// Opset import, bodies, stamp.
-fn finish(old: &Document, patched: &mut Document, opset: i64, report: &mut Report) -> Result<(), RewriteError> {
-    patched.set_opset_version(DOMAIN, DOMAIN_VERSION);
-    if opset < OLDEST_BODY_OPSET {
+fn finish(patched: &mut Document, opset: i64, report: &mut Report) -> Result<(), RewriteError> {
+    if opset < MIN_OPSET {
+        patched.set_opset_version(DOMAIN, DOMAIN_VERSION);
         report.warnings.push(format!(
-            "the model imports opset {opset}; function bodies need {OLDEST_BODY_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
+            "the model imports opset {opset}; function bodies need {MIN_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
         ));
     } else {
-        function::attach(patched)?;
-        for added in patched.functions().iter().filter(|f| f.proto().domain.as_deref() == Some(DOMAIN)) {
-            let name = added.proto().name.as_deref().unwrap_or_default();
-            report.changes.push(format!("function body {DOMAIN}::{name}: the file runs without the plugin too"));
-        }
-    }
-    if patched.ir_version() != old.ir_version() {
-        report.changes.push(format!("IR version {} → {}: functions need it", old.ir_version(), patched.ir_version()));
+        let attached = attach(patched, FunctionHome::Operator)?;
+        report.changes.extend(attached.changes);
+        report.warnings.extend(attached.warnings);
     }
     let losses: BTreeMap<&str, &EncouragingLoss> = report
         .losses

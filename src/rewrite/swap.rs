@@ -4,6 +4,7 @@ use crate::loss::EncouragingLoss;
 use crate::model::proto::{NodeProto, TensorProto};
 use crate::model::{node, value_info, DataType, NodeBuilder};
 
+use super::function::attributes;
 use super::options::PatchOptions;
 use super::plan::Plan;
 use super::rules::{ClassAxis, Context, GradientMatch, LossShape, Match};
@@ -29,21 +30,6 @@ pub(crate) fn merge(found: &EncouragingLoss, encouraging: bool, options: &PatchO
         .reduction(options.reduction.unwrap_or(found.reduction()))
         .ignore_index(options.ignore_index.or(found.ignore_index()))
         .build()
-}
-
-/// Sets every attribute: onnx's ReferenceEvaluator fills no defaults into function bodies.
-pub(crate) fn with_attributes(mut builder: NodeBuilder, loss: &EncouragingLoss) -> NodeBuilder {
-    builder = builder
-        .float("log_end", loss.log_end())
-        .string("bonus", loss.bonus().as_str())
-        .float("power", loss.power())
-        .float("bonus_weight", loss.bonus_weight())
-        .float("label_smoothing", loss.label_smoothing())
-        .string("reduction", loss.reduction().as_str());
-    if let Some(index) = loss.ignore_index() {
-        builder = builder.int("ignore_index", index);
-    }
-    builder
 }
 
 /// A node that carries our stamp.
@@ -222,7 +208,8 @@ impl Swap<'_, '_> {
         let made = if plain { self.found.loss.clone() } else { self.fresh(&format!("{}_rows", self.found.loss)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(self.found.at).describe();
-        let node = with_attributes(stamped(LOSS_OP, self.found.rule), loss)
+        let node = stamped(LOSS_OP, self.found.rule)
+            .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&self.name)
             .metadata(NODE_REPLACED, &old)
@@ -318,7 +305,8 @@ impl Swap<'_, '_> {
         let made = if direct { gradient.dlogits.clone() } else { self.fresh(&format!("{}_float32", gradient.dlogits)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(at);
-        let mut builder = with_attributes(stamped(GRAD_OP, self.found.rule), loss)
+        let mut builder = stamped(GRAD_OP, self.found.rule)
+            .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&format!("{}/{GRAD_OP}", old.label()))
             .metadata(NODE_REPLACED, &old.describe())

@@ -63,17 +63,15 @@ unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(
     let labels = logits.without_class_axis();
     let per_row = unsafe { text_attribute(host, context, c"reduction") }.is_some_and(|text| text == "none");
     let loss = if per_row { labels.clone() } else { KnownShape::scalar(logits.data_type) };
-    let margin = labels.with_type(f32::DATA_TYPE);
+    // Only outputs that every node has are set: the host doesn't check the index (1.24 aborts, others write beyond their
+    // vector), and its API 17 doesn't tell how many outputs the node has. So not the margin of the loss, which comes last.
     unsafe {
         match op.operator {
-            Operator::Loss => {
-                set_output(host, context, 0, &loss)?;
-                set_optional_output(host, context, 1, &margin);
-            }
+            Operator::Loss => set_output(host, context, 0, &loss)?,
             Operator::Gradient => set_output(host, context, 0, &logits)?,
             Operator::LossAndGradient => {
                 set_output(host, context, 0, &loss)?;
-                set_optional_output(host, context, 1, &margin);
+                set_output(host, context, 1, &labels.with_type(f32::DATA_TYPE))?;
                 set_output(host, context, 2, &logits)?;
             }
         }
@@ -132,15 +130,6 @@ unsafe fn set_output(
     // SAFETY: the host has copied what it needs.
     unsafe { ort_call!(host, void ReleaseTensorTypeAndShapeInfo(info)) };
     set
-}
-
-/// As [`set_output`]; an output that the node leaves out cannot be set, and need not be.
-///
-/// # Safety
-/// As [`set_output`].
-unsafe fn set_optional_output(host: Host, context: *const OrtShapeInferContext, index: usize, shape: &KnownShape) {
-    // SAFETY: the caller's.
-    drop(unsafe { set_output(host, context, index, shape) });
 }
 
 /// # Safety

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use crate::model::proto::{AttributeProto, NodeProto};
 
-pub(crate) use tensor::{Data, Kind, Tensor};
+pub(crate) use tensor::{Data, Tensor};
 
 /// Why a subgraph could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

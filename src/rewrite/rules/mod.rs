@@ -30,7 +30,7 @@ use crate::model::proto::NodeProto;
 use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Shapes};
 
 use super::report::{Action, LossReport, NearMiss};
-use super::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP, RewriteError};
+use super::{BODY_DOMAIN, DOMAIN, RewriteError};
 
 /// What the rules see of one graph.
 pub(crate) struct Context<'g> {
@@ -159,7 +159,7 @@ pub(crate) fn find(context: &Context) -> Result<Findings, RewriteError> {
 
     for (i, node) in context.graph.nodes().iter().enumerate() {
         let id = NodeId(i);
-        if node.op_domain() == DOMAIN {
+        if matches!(node.op_domain(), DOMAIN | BODY_DOMAIN) {
             taken.insert(id);
             encouraging_op::find(context, id, &mut findings);
             continue;
@@ -275,11 +275,6 @@ impl Refusal {
     }
 }
 
-/// Whether `node` is one of our ops.
-pub(crate) fn is_our_op(op: &str) -> bool {
-    matches!(op, LOSS_OP | GRAD_OP | LOSS_AND_GRAD_OP)
-}
-
 /// NumPy's name of an element type.
 pub(crate) fn data_type_name(data_type: DataType) -> &'static str {
     match data_type {
@@ -325,7 +320,7 @@ pub(crate) fn find_nested(document: &Document, opset: i64) -> Result<Vec<LossRep
     for function in document.functions() {
         let proto = function.proto();
         let domain = proto.domain.as_deref().unwrap_or_default();
-        if domain == DOMAIN {
+        if matches!(domain, DOMAIN | BODY_DOMAIN) {
             continue;
         }
         let place = format!("function {}::{}", domain, proto.name.as_deref().unwrap_or_default());
