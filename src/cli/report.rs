@@ -72,8 +72,7 @@ fn show_changes(page: &mut Page, report: &Report) {
 }
 
 fn show_loss(page: &mut Page, loss: &LossReport, verb: Verb) {
-    let place = if loss.place == "graph" { String::new() } else { format!(", in {}", loss.place) };
-    page.row("found", &format!("{}{place}", loss.what));
+    page.row("found", &format!("{}{}", loss.what, elsewhere(&loss.place)));
     page.row("rule", loss.rule);
     let forward: Vec<&str> =
         loss.nodes.iter().filter(|node| Some(*node) != loss.gradient.as_ref()).map(String::as_str).collect();
@@ -145,7 +144,7 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     for loss in &report.losses {
         if let Action::LeftAlone(reason) = &loss.action {
             page.blank();
-            page.row("found", &loss.what);
+            page.row("found", &format!("{}{}", loss.what, elsewhere(&loss.place)));
             page.row("nodes", &enumerate(&loss.nodes));
             page.row("left alone", reason);
         }
@@ -153,8 +152,7 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     for miss in &report.near_misses {
         page.blank();
         page.row("rule", miss.rule);
-        let place = if miss.place == "graph" { String::new() } else { format!(", in {}", miss.place) };
-        page.row("stopped at", &format!("{}{place}", miss.node));
+        page.row("stopped at", &format!("{}{}", miss.node, elsewhere(&miss.place)));
         page.row("because", &miss.reason);
     }
     if !report.warnings.is_empty() {
@@ -215,6 +213,11 @@ fn kept_parameters(loss: &EncouragingLoss) -> String {
         parts.push(format!("ignore_index {label}"));
     }
     parts.join(", ")
+}
+
+/// The place, where it is not simply the graph.
+fn elsewhere(place: &str) -> String {
+    if place == "graph" { String::new() } else { format!(", in {place}") }
 }
 
 fn enumerate<S: AsRef<str>>(nodes: &[S]) -> String {
