@@ -1,6 +1,6 @@
 //! The `elonnx` command: one file per subcommand, and how they talk to people and programs.
 //!
-//! Results go to standard output, everything else to standard error. Exit codes are in [`exit`].
+//! Results go to standard output, everything else to standard error. Exit codes are in `exit`.
 
 mod completions;
 mod doctor;
