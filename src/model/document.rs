@@ -252,21 +252,17 @@ impl Document {
     }
 
     fn opset_position(&self, domain: &str) -> Option<usize> {
-        let normal = |domain: &str| {
-            if domain == "ai.onnx" {
-                String::new()
-            } else {
-                domain.to_owned()
-            }
-        };
-        self.opset_imports
-            .iter()
-            .position(|opset| normal(opset.domain()) == normal(domain))
+        self.opset_imports.iter().position(|opset| same_domain(opset.domain(), domain))
     }
 
-    /// Version of a domain; "" and "ai.onnx" are the same domain.
+    /// Version of a domain; "" and "ai.onnx" are the same domain. Some files import a domain twice: the newest version
+    /// counts, as in ONNX Runtime.
     pub fn opset_version(&self, domain: &str) -> Option<i64> {
-        self.opset_position(domain).map(|at| self.opset_imports[at].version())
+        self.opset_imports
+            .iter()
+            .filter(|opset| same_domain(opset.domain(), domain))
+            .map(OperatorSetIdProto::version)
+            .max()
     }
 
     /// Sets or adds.
@@ -513,3 +509,9 @@ impl Document {
         Ok(())
     }
 }
+/// The default domain has two names.
+fn same_domain(a: &str, b: &str) -> bool {
+    let default = |domain: &str| matches!(domain, "" | "ai.onnx");
+    a == b || (default(a) && default(b))
+}
+

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::loss::EncouragingLoss;
+use crate::loss::{EncouragingLoss, Reduction};
 use crate::model::{Document, NodeId};
 
 use super::plan::Plan;
@@ -73,19 +73,12 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
     Ok(Patched { document: patched, report })
 }
 
-/// Version of the default domain. Some files import it twice, under one name or as "" and "ai.onnx": the newest counts,
-/// as in ONNX Runtime.
+/// Version of the default domain.
 pub(crate) fn default_opset(document: &Document) -> Result<i64, RewriteError> {
-    document
-        .opset_imports()
-        .iter()
-        .filter(|import| matches!(import.domain.as_deref(), None | Some("" | "ai.onnx")))
-        .filter_map(|import| import.version)
-        .max()
-        .ok_or_else(|| RewriteError::Unsupported {
-            node: "the model".into(),
-            reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
-        })
+    document.opset_version("").ok_or_else(|| RewriteError::Unsupported {
+        node: "the model".into(),
+        reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
+    })
 }
 
 /// The matches that the options ask for.
@@ -119,6 +112,12 @@ fn swap_one(
     let mut told = rules::describe(context, found);
     told.notes.extend(swap(context, found, &loss, plan)?);
     told.parameters = Some(loss);
+    if loss.reduction() == Reduction::None && context.shapes.rank(&found.loss) == Some(0) {
+        report.warnings.push(format!(
+            "'{}' is declared as a single number, but the loss has reduction none: the exporter's mistake, it was so before",
+            found.loss
+        ));
+    }
     if let Some(head) = logits::head_before_loss(&context.index, &context.shapes, &found.logits) {
         report.warnings.push(format!(
             "the loss takes logits, but '{}' comes out of {}: it squashes the logits a second time, which is a bug in most models; feed what goes into it",
