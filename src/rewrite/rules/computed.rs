@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::loss::Reduction;
-use crate::model::{DataType, Dimension, NodeId, TensorValue};
+use crate::model::{DataType, Dimension, NodeId};
 use crate::rewrite::evaluate::{evaluate, Data, Tensor};
 use crate::rewrite::RewriteError;
 
@@ -319,7 +319,7 @@ impl Piece {
         for id in self.nodes() {
             for input in &context.graph.node(id).input {
                 if let Some(constant) = context.index.constant(input)
-                    && let Some(tensor) = constant_tensor(&constant)
+                    && let Some(tensor) = Tensor::from_constant(&constant)
                 {
                     constants.insert(input.clone(), tensor);
                 }
@@ -859,18 +859,6 @@ fn known(dim: &Dimension) -> Option<usize> {
         Dimension::Known(n) => usize::try_from(*n).ok().filter(|n| *n > 0),
         _ => None,
     }
-}
-
-/// A constant as the evaluator wants it; `None` for types it does not know.
-fn constant_tensor(constant: &TensorValue) -> Option<Tensor> {
-    let dims = constant.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<usize>>>()?;
-    let data = match DataType::try_from(constant.data_type).ok()? {
-        DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Data::Float(constant.data.clone()),
-        DataType::Bool => Data::Bool(constant.data.iter().map(|x| *x != 0.0).collect()),
-        DataType::String | DataType::Undefined => return None,
-        _ => Data::Int(constant.ints()?),
-    };
-    Some(Tensor { dims, data })
 }
 
 fn floats(tensor: &Tensor) -> Option<&[f64]> {
