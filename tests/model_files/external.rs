@@ -48,7 +48,7 @@ fn references_are_read() {
         (reference.location.to_str(), reference.offset, reference.length),
         (Some("data/w.bin"), 0, Some(16))
     );
-    assert_eq!(document.external_references().unwrap(), [reference.clone()]);
+    assert_eq!(document.external_references().unwrap(), std::slice::from_ref(reference));
 }
 
 #[cfg(unix)]
