@@ -493,7 +493,8 @@ impl Document {
     ///
     /// # Errors
     /// Where the encoded model has 2 GiB or more, a data file is missing or in the way, or the system refuses; the old
-    /// file is whole then, and data files that were brought along are gone again.
+    /// file is whole then, and data files that were brought along are gone again. (A process that is killed can leave a
+    /// `.elonnx-….tmp` beside the old file.)
     pub fn save(&self, path: impl AsRef<Path>, external: ExternalData) -> Result<(), ModelError> {
         let path = path.as_ref();
         let length = self.encoded_len();
