@@ -57,7 +57,8 @@ fn models_for_every_signature() {
         manifest.push(case.manifest_entry(&file, &inlined_file));
     }
     assert!(manifest.len() > 500, "only {} models", manifest.len());
-    std::fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest).expect("json")).expect("manifest");
+    std::fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest).expect("json"))
+        .expect("manifest");
 }
 
 fn nodes_of(document: &Document) -> Vec<NodeProto> {

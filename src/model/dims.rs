@@ -26,9 +26,7 @@ pub(super) fn clamp(bound: i64, length: usize) -> usize {
 
 /// What was an element is a size now: negative ones say nothing.
 pub(super) fn only_sizes(dims: Dims) -> Dims {
-    dims.into_iter()
-        .map(|dim| dim.known().map_or(dim, Dimension::of))
-        .collect()
+    dims.into_iter().map(|dim| dim.known().map_or(dim, Dimension::of)).collect()
 }
 
 /// The part of a shape that `Shape` with start and end gives.
@@ -40,11 +38,7 @@ pub(super) fn shape_range(node: &NodeProto, dims: Dims) -> Dims {
 
 /// NumPy broadcasting; `None` where the shapes do not fit.
 pub(super) fn broadcast(one: Dims, other: Dims) -> Option<Dims> {
-    let (mut long, short) = if one.len() >= other.len() {
-        (one, other)
-    } else {
-        (other, one)
-    };
+    let (mut long, short) = if one.len() >= other.len() { (one, other) } else { (other, one) };
     let offset = long.len() - short.len();
     for (mine, theirs) in long[offset..].iter_mut().zip(short) {
         *mine = match (&*mine, theirs) {
@@ -87,10 +81,7 @@ pub(super) fn flatten(node: &NodeProto, dims: Option<Dims>) -> Option<Dims> {
 pub(super) fn product(dims: &[Dimension]) -> Dimension {
     match dims {
         [only] => only.clone(),
-        dims => dims
-            .iter()
-            .try_fold(1i64, |product, dim| product.checked_mul(dim.known()?))
-            .map_or(Unknown, Known),
+        dims => dims.iter().try_fold(1i64, |product, dim| product.checked_mul(dim.known()?)).map_or(Unknown, Known),
     }
 }
 
@@ -129,38 +120,28 @@ pub(super) fn quotient(mut data: Dims, rest: Dims) -> Dimension {
 pub(super) fn transpose(node: &NodeProto, dims: Dims) -> Option<Dims> {
     match node.attr_ints("perm") {
         None => Some(dims.into_iter().rev().collect()),
-        Some(perm) if perm.len() == dims.len() => perm
-            .iter()
-            .map(|&from| dims.get(usize::try_from(from).ok()?).cloned())
-            .collect(),
+        Some(perm) if perm.len() == dims.len() => {
+            perm.iter().map(|&from| dims.get(usize::try_from(from).ok()?).cloned()).collect()
+        }
         Some(_) => None,
     }
 }
 
 /// Dimensions after reducing or squeezing axes.
 pub(super) fn without(dims: Dims, axes: &[i64], keep: bool) -> Option<Dims> {
-    let gone: Vec<usize> = axes
-        .iter()
-        .map(|&axis| position(axis, dims.len()))
-        .collect::<Option<_>>()?;
-    let left = dims
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, dim)| match (gone.contains(&at), keep) {
-            (false, _) => Some(dim),
-            (true, true) => Some(Known(1)),
-            (true, false) => None,
-        });
+    let gone: Vec<usize> = axes.iter().map(|&axis| position(axis, dims.len())).collect::<Option<_>>()?;
+    let left = dims.into_iter().enumerate().filter_map(|(at, dim)| match (gone.contains(&at), keep) {
+        (false, _) => Some(dim),
+        (true, true) => Some(Known(1)),
+        (true, false) => None,
+    });
     Some(left.collect())
 }
 
 /// Spatial sizes after a convolution or pooling.
 pub(super) fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[i64]>) -> Dims {
     let list = |name: &str, at: usize, default: i64| -> i128 {
-        node.attr_ints(name)
-            .and_then(|values| values.get(at).copied())
-            .unwrap_or(default)
-            .into()
+        node.attr_ints(name).and_then(|values| values.get(at).copied()).unwrap_or(default).into()
     };
     let ceil = node.attr_int("ceil_mode").unwrap_or(0) != 0;
     let auto = node.attr_str("auto_pad").unwrap_or("NOTSET");
@@ -174,17 +155,9 @@ pub(super) fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[
         let up = |value: i128| (value + stride - 1).div_euclid(stride);
         let windows = match auto {
             "NOTSET" | "VALID" => {
-                let pads = if auto == "VALID" {
-                    0
-                } else {
-                    list("pads", at, 0) + list("pads", at + spatial.len(), 0)
-                };
+                let pads = if auto == "VALID" { 0 } else { list("pads", at, 0) + list("pads", at + spatial.len(), 0) };
                 let room = size + pads - extent;
-                if ceil {
-                    up(room) + 1
-                } else {
-                    room.div_euclid(stride) + 1
-                }
+                if ceil { up(room) + 1 } else { room.div_euclid(stride) + 1 }
             }
             _ => up(size),
         };
@@ -194,11 +167,7 @@ pub(super) fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[
         }
         i64::try_from(windows).ok().map(Dimension::of)
     };
-    spatial
-        .iter()
-        .enumerate()
-        .map(|at| window(at).unwrap_or(Unknown))
-        .collect()
+    spatial.iter().enumerate().map(|at| window(at).unwrap_or(Unknown)).collect()
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use crate::loss::{Bonus, Reduction};
 use crate::model::proto::{FunctionProto, OperatorSetIdProto, StringStringEntryProto};
 
 use super::{DOMAIN, GRAD_OP, LOSS_OP};
-pub use attach::{AttachReport, attach};
 pub(super) use attach::used_elsewhere;
+pub use attach::{AttachReport, attach};
 use body::Body;
-pub use operator::{attributes, operator, parameters};
 pub(super) use operator::{Operands, with_every_attribute};
+pub use operator::{attributes, operator, parameters};
 
 const LOSS: &str = LOSS_OP;
 const GRAD: &str = GRAD_OP;

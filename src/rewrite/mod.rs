@@ -23,9 +23,9 @@ mod unpatch;
 pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
 pub use function::{AttachReport, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters};
 pub use inline::inline;
-pub use inspect::{inspect, Inspection};
+pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;
-pub use patch::{patch, Patched};
+pub use patch::{Patched, patch};
 pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
 pub use unpatch::unpatch;
 

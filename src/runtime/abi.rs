@@ -69,7 +69,9 @@ pub(crate) struct HostStatus {
 impl HostStatus {
     fn message(&self) -> String {
         // SAFETY: the status is not null and ours until `drop`; its message is NUL-terminated and lives as long.
-        unsafe { CStr::from_ptr(ort_call!(self.host, void GetErrorMessage(self.status.0))) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(ort_call!(self.host, void GetErrorMessage(self.status.0))) }
+            .to_string_lossy()
+            .into_owned()
     }
 
     fn into_raw(self) -> OrtStatusPtr {
@@ -290,7 +292,11 @@ impl<'a> Context<'a> {
     /// Allocates output `index`; `None` where the node leaves it out.
     ///
     /// To be called once per output and run: each call gives the same memory.
-    pub(crate) fn output<T: TensorElement>(&self, index: usize, shape: &[usize]) -> Result<Option<&'a mut [T]>, Failure> {
+    pub(crate) fn output<T: TensorElement>(
+        &self,
+        index: usize,
+        shape: &[usize],
+    ) -> Result<Option<&'a mut [T]>, Failure> {
         if index >= self.outputs {
             return Ok(None);
         }

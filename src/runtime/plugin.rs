@@ -59,7 +59,11 @@ static DOMAINS: Mutex<Vec<Domain>> = Mutex::new(Vec::new());
 ///
 /// # Safety
 /// `options` must be valid and `host` the ONNX Runtime it comes from.
-pub(crate) unsafe fn register(options: *mut OrtSessionOptions, host: Host, version: HostVersion) -> Result<(), Failure> {
+pub(crate) unsafe fn register(
+    options: *mut OrtSessionOptions,
+    host: Host,
+    version: HostVersion,
+) -> Result<(), Failure> {
     let mut registered = 0;
     // SAFETY: the caller's; the key is NUL-terminated.
     unsafe { ort_call!(host, HasSessionConfigEntry(options, REGISTERED_KEY.as_ptr(), &mut registered)) }?;
@@ -118,7 +122,10 @@ fn make_domain(host: Host, version: HostVersion) -> Result<Domain, Failure> {
 /// # Safety
 /// For ONNX Runtime to call, with session options of its own and its API base.
 #[unsafe(no_mangle)]
-pub unsafe extern "system" fn RegisterCustomOps(options: *mut OrtSessionOptions, base: *const OrtApiBase) -> OrtStatusPtr {
+pub unsafe extern "system" fn RegisterCustomOps(
+    options: *mut OrtSessionOptions,
+    base: *const OrtApiBase,
+) -> OrtStatusPtr {
     // SAFETY: the host passes its API base, which has lived since ONNX Runtime 1.0.
     let (api, version) = unsafe { (((*base).GetApi)(API_VERSION), version_text(base)) };
     let Some(api) = NonNull::new(api.cast_mut()) else {

@@ -104,10 +104,8 @@ unsafe fn text_attribute(host: Host, context: *const OrtShapeInferContext, name:
     let mut size = 0;
     let into = bytes.as_mut_ptr().cast();
     // SAFETY: `attribute` was just set, `bytes` holds as many bytes as said.
-    unsafe {
-        ort_call!(host, ReadOpAttr(attribute, OrtOpAttrType::ORT_OP_ATTR_STRING, into, bytes.len(), &mut size))
-    }
-    .ok()?;
+    unsafe { ort_call!(host, ReadOpAttr(attribute, OrtOpAttrType::ORT_OP_ATTR_STRING, into, bytes.len(), &mut size)) }
+        .ok()?;
     // some hosts count the NUL in `size`
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(size.min(bytes.len()));
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
