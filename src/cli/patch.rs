@@ -55,9 +55,6 @@ pub struct Arguments {
     /// Input to take as labels, or the name of the one to add [default: labels]
     #[arg(long, value_name = "NAME", help_heading = "Graph")]
     labels: Option<String>,
-    /// Artifacts: keep the op in eval_model.onnx too (export_model_for_inferencing fails on it then)
-    #[arg(long, help_heading = "Graph")]
-    native_eval: bool,
 }
 
 impl std::ops::Deref for Arguments {
@@ -96,9 +93,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.input.is_dir() {
         return run_artifacts(arguments, &options);
     }
-    if arguments.native_eval {
-        wrong_input!("--native-eval is for a folder of ORT Training artifacts; {} is none", arguments.input.display());
-    }
     rewrite::run(&arguments.rewrite, Verb::Patch, |document| crate::rewrite::patch(document, &options))
 }
 
@@ -108,7 +102,8 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     let output = resolve_folder(arguments, folder)?;
     let input = Input::File(folder.to_owned());
     let rewrite = |dry_run| {
-        patch_artifacts(folder, &output, options, arguments.native_eval, dry_run)
+        // resolve_folder has seen to --force
+        patch_artifacts(folder, &output, options, true, dry_run)
             .map_err(|error| name_the_model(error, &input, Verb::Patch))
     };
     let mut report = rewrite(true)?;

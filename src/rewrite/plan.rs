@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::proto::{NodeProto, TensorProto, ValueInfoProto};
+use crate::model::proto::{NodeProto, ValueInfoProto};
 use crate::model::{Graph, GraphIndex, NodeId};
 
 /// Edits against the graph that the rules looked at.
@@ -12,7 +12,6 @@ pub(crate) struct Plan {
     /// Before which node of the old graph the new ones go.
     inserts: BTreeMap<usize, Vec<NodeProto>>,
     value_infos: Vec<ValueInfoProto>,
-    initializers: Vec<TensorProto>,
     issued: HashSet<String>,
 }
 
@@ -47,11 +46,6 @@ impl Plan {
     /// Adds a value_info.
     pub fn add_value_info(&mut self, value: ValueInfoProto) {
         self.value_infos.push(value);
-    }
-
-    /// Adds an initializer.
-    pub fn add_initializer(&mut self, tensor: TensorProto) {
-        self.initializers.push(tensor);
     }
 
     /// Takes out those of `candidates` that nobody reads once the plan is carried out.
@@ -102,9 +96,6 @@ impl Plan {
         }
         for value in self.value_infos {
             graph.add_value_info(value);
-        }
-        for tensor in self.initializers {
-            graph.add_initializer(tensor);
         }
     }
 
