@@ -5,14 +5,20 @@
 //! (`log_end`, `power`, `bonus_weight`, `label_smoothing`, `ignore_index`) come by attribute reference, so that one body
 //! serves every node of the same signature. float16 and bfloat16 are computed in float, double in double.
 
+mod attach;
 mod body;
 mod formula;
+mod operator;
 
 use crate::loss::{Bonus, Reduction};
 use crate::model::proto::{FunctionProto, OperatorSetIdProto, StringStringEntryProto};
 
 use super::{DOMAIN, GRAD_OP, LOSS_OP};
+pub(super) use attach::used_elsewhere;
+pub use attach::{AttachReport, attach};
 use body::Body;
+pub(super) use operator::{Operands, with_every_attribute};
+pub use operator::{attributes, operator, parameters};
 
 const LOSS: &str = LOSS_OP;
 const GRAD: &str = GRAD_OP;
@@ -124,5 +130,3 @@ impl Signature {
         text
     }
 }
-/// stub
-pub fn attach(_d: &mut crate::model::Document) -> Result<(), super::RewriteError> { Ok(()) }

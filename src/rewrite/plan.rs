@@ -83,7 +83,8 @@ impl Plan {
     /// Carries it out; also drops the initializers and value_infos that nobody needs any more.
     pub fn apply(self, graph: &mut Graph) {
         let (stale_values, unread) = self.leftovers(graph);
-        let positions: BTreeSet<usize> = self.removes.iter().map(|id| id.0).chain(self.inserts.keys().copied()).collect();
+        let positions: BTreeSet<usize> =
+            self.removes.iter().map(|id| id.0).chain(self.inserts.keys().copied()).collect();
         // from the end, so that earlier positions stay what they were
         for position in positions.into_iter().rev() {
             if self.removes.contains(&NodeId(position)) {
