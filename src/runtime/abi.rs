@@ -281,6 +281,7 @@ impl<'a> Context<'a> {
         unsafe { ort_call!(host, GetTensorTypeAndShape(value, &mut info)) }?;
         // SAFETY: `info` was just made and is released once, after its last use.
         let described = unsafe { describe(host, info) };
+        // SAFETY: as above.
         unsafe { ort_call!(host, void ReleaseTensorTypeAndShapeInfo(info)) };
         let (data_type, shape) = described?;
         let mut data: *mut c_void = null_mut();

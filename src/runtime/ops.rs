@@ -128,16 +128,10 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// `with_shapes`: whether to offer a shape callback; see [`super::plugin::HostVersion::takes_shape_callback`].
-    pub(crate) fn new(
-        host: Host,
-        operator: Operator,
-        logits: DataType,
-        labels: DataType,
-        with_shapes: bool,
-    ) -> Box<Op> {
+    /// `with_shapes`: whether to offer a shape callback; see `takes_shape_callback` in plugin.rs.
+    pub(crate) fn new(host: Host, operator: Operator, logits: DataType, labels: DataType, with_shapes: bool) -> Op {
         let name = CString::new(operator.name()).unwrap_or_default();
-        Box::new(Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name })
+        Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name }
     }
 
     pub(crate) fn as_custom_op(&self) -> *const OrtCustomOp {

@@ -54,17 +54,19 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
 unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     let host = op.host;
     let first = if op.operator == Operator::Gradient { 1 } else { 0 };
-    // SAFETY: the caller's, here and in the calls below.
+    // SAFETY: the caller's.
     let logits = unsafe { input(host, context, first) }?;
     // an unknown shape looks like that of a scalar, which logits never are
     if logits.dims.len() < 2 {
         return Ok(());
     }
     let labels = logits.without_class_axis();
+    // SAFETY: the caller's.
     let per_row = unsafe { text_attribute(host, context, c"reduction") }.is_some_and(|text| text == "none");
     let loss = if per_row { labels.clone() } else { KnownShape::scalar(logits.data_type) };
     // Only outputs that every node has are set: the host doesn't check the index (1.24 aborts, others write beyond their
     // vector), and its API 17 doesn't tell how many outputs the node has. So not the margin of the loss, which comes last.
+    // SAFETY: the caller's; the names are from inputs of the same context.
     unsafe {
         match op.operator {
             Operator::Loss => set_output(host, context, 0, &loss)?,
