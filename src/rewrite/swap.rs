@@ -1,15 +1,14 @@
 //! From a match to edits: the op in place of the old loss, its gradient with it.
 
-use crate::loss::EncouragingLoss;
+use crate::loss::{EncouragingLoss, ParameterError, Reduction};
 use crate::model::proto::{NodeProto, TensorProto};
-use crate::model::{DataType, NodeBuilder, node, value_info};
+use crate::model::{DataType, Dimension, NodeBuilder, node, value_info};
 
 use super::function::attributes;
 use super::options::PatchOptions;
 use super::plan::Plan;
 use super::rules::{ClassAxis, Context, GradientMatch, LossShape, Match};
 use super::{DOMAIN, GRAD_OP, LOSS_OP, RewriteError};
-use crate::loss::{ParameterError, Reduction};
 
 /// Metadata keys on every node we make.
 pub(crate) const NODE_VERSION: &str = "elonnx.version";
@@ -108,13 +107,25 @@ impl Swap<'_, '_> {
                 computed.and(data_type),
             );
         }
+        let row_dims = if found.flatten_labels { None } else { context.shapes.get(&found.labels).dims };
+        let loss_dims = if loss.reduction() == Reduction::None { row_dims.clone() } else { Some(Vec::new()) };
+        self.declare(&made, computed.or(data_type), loss_dims);
         if let Some(margin) = margin {
-            let dims = context.shapes.get(&found.labels).dims;
-            self.plan.add_value_info(value_info(&margin, DataType::Float as i32, dims.as_deref()));
+            self.declare(&margin, Some(DataType::Float), row_dims);
         }
         self.plan.remove(found.at);
         self.plan.remove_unread(&context.index, &found.nodes);
         Ok(())
+    }
+
+    /// Writes down the type of an output of ours, unless the model does. ONNX Runtime 1.17 cannot infer it for a node
+    /// that leaves an input out, and hosts before 1.24 know no shapes.
+    fn declare(&mut self, value: &str, data_type: Option<DataType>, dims: Option<Vec<Dimension>>) {
+        let graph = self.context.graph;
+        let declared = graph.value_infos().iter().chain(graph.outputs()).any(|v| v.name.as_deref() == Some(value));
+        if let Some(data_type) = data_type.filter(|_| !declared) {
+            self.plan.add_value_info(value_info(value, data_type as i32, dims.as_deref()));
+        }
     }
 
     fn check_type(&self, data_type: Option<DataType>) -> Result<(), RewriteError> {
@@ -343,6 +354,9 @@ impl Swap<'_, '_> {
             builder = builder.doc_string(doc);
         }
         self.plan.insert(at, builder.build());
+        let made_type = back.map_or(self.context.data_type(&self.found.logits), |_| self.found.loss_type);
+        let dims = self.context.shapes.get(&self.found.logits).dims;
+        self.declare(&made, made_type, dims);
         let mut value = made;
         if let Some(to) = back {
             let cast = if gradient.bias.is_none() {
