@@ -25,6 +25,8 @@ const MAX_NODES: usize = 400;
 /// Elements of the probe logits.
 const MAX_ELEMENTS: usize = 1 << 20;
 const PROBES: u64 = 2;
+/// Values computed from the labels input that are tried as the labels.
+const MAX_LABELS: usize = 16;
 
 /// Finds the losses that no structural rule took.
 pub(super) fn find(
@@ -32,19 +34,34 @@ pub(super) fn find(
     taken: &mut HashSet<NodeId>,
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
+    let anchors = anchors(context);
     // the last softmax first: a loss is at the end, attention is not
-    for anchor in anchors(context).into_iter().rev() {
+    for (i, anchor) in anchors.iter().enumerate().rev() {
         if taken.contains(&anchor.node) {
             continue;
         }
-        match Piece::cut(context, &anchor.logits, anchor.axis, taken).and_then(|piece| piece.recognise(context)) {
+        let mut outcome = recognise_at(context, anchor, taken);
+        if !matches!(outcome, Err(Miss::NotALoss)) {
+            // a softmax of log-probabilities is a part of the loss of the logits before them
+            for earlier in anchors[..i].iter().rev().filter(|e| !taken.contains(&e.node)) {
+                let leads_here = Piece::cut(context, &earlier.logits, earlier.axis, taken)
+                    .is_ok_and(|piece| piece.cone.contains(&anchor.node));
+                if leads_here
+                    && let Ok(whole) = recognise_at(context, earlier, taken)
+                    && whole.found.nodes.contains(&anchor.node)
+                {
+                    outcome = Ok(whole);
+                }
+            }
+        }
+        match outcome {
             Ok(Recognised { end, found, beyond }) => {
-                let uses = linear::uses(context, &end);
+                let uses = linear::uses(context, &end, &found.logits, &found.labels);
                 if let Some(breaker) = uses.nonlinear
                     && !uses.reaches_output
                 {
                     findings.others.push(match beyond {
-                        Some((what, at)) => other(context, &anchor.logits, what, &found.nodes, at),
+                        Some((what, at)) => other(context, &found.logits, what, &found.nodes, at),
                         None => bent(context, &found, breaker).report(context, found.at),
                     });
                 } else {
@@ -66,6 +83,73 @@ pub(super) fn find(
     Ok(())
 }
 
+/// Recognises the loss of an anchor's logits: of those behind a mask first, then of the anchor's own.
+fn recognise_at(context: &Context, anchor: &Anchor, taken: &HashSet<NodeId>) -> Result<Recognised, Miss> {
+    let attempt =
+        |logits: &str| Piece::cut(context, logits, anchor.axis, taken).and_then(|piece| piece.recognise(context));
+    let behind = behind_masks(context, &anchor.logits).into_iter().rev().find_map(|logits| attempt(&logits).ok());
+    let mut recognised = match behind {
+        Some(recognised) => recognised,
+        None => attempt(&anchor.logits)?,
+    };
+    take_narrow_logits(context, &mut recognised.found);
+    Ok(recognised)
+}
+
+/// What a value is before some of its elements are replaced (the label's logit by −∞, padding by a constant).
+fn behind_masks(context: &Context, value: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut value = value;
+    while found.len() < 4 {
+        let Some(node) = context.index.producer(value).map(|id| context.graph.node(id)) else { break };
+        if !node.op_domain().is_empty() {
+            break;
+        }
+        let constant = |position: usize| node.input_at(position).is_none_or(|v| is_filled_with_a_constant(context, v));
+        let before = match node.op() {
+            "ScatterElements" => node.input_at(0),
+            "Where" => match (constant(1), constant(2)) {
+                (true, false) => node.input_at(2),
+                (false, true) => node.input_at(1),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(before) = before else { break };
+        found.push(before.to_owned());
+        value = before;
+    }
+    found
+}
+
+/// Whether `value` is a constant, or one brought to a shape.
+fn is_filled_with_a_constant(context: &Context, value: &str) -> bool {
+    if context.index.constant(value).is_some() {
+        return true;
+    }
+    context.index.producer(value).map(|id| context.graph.node(id)).is_some_and(|node| {
+        node.op() == "ConstantOfShape"
+            || (matches!(node.op(), "Expand" | "Cast" | "Identity" | "Reshape")
+                && node.input_at(0).is_some_and(|v| is_filled_with_a_constant(context, v)))
+    })
+}
+
+/// Where half-precision logits were only widened for the arithmetic, and the loss has their type again (as in the body
+/// of the operator itself), the loss is one of the half-precision logits.
+fn take_narrow_logits(context: &Context, found: &mut Match) {
+    let Some(id) = context.index.producer(&found.logits) else { return };
+    let node = context.graph.node(id);
+    let Some(narrow) = node.input_at(0).filter(|_| node.is("", "Cast")) else { return };
+    let narrow_type = context.data_type(narrow);
+    if narrow_type.is_some()
+        && narrow_type == context.data_type(&found.loss)
+        && narrow_type != context.data_type(&found.logits)
+    {
+        found.logits = narrow.to_owned();
+        found.nodes.insert(0, id);
+    }
+}
+
 /// Looks at what is spelled on top of `found`, whose loss `breaker` bends.
 ///
 /// # Errors
@@ -74,7 +158,7 @@ pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Resu
     let refuse = |what: String, reason: String| Refusal { rule: RULE, what, reason };
     match Piece::cut(context, &found.logits, 1, &HashSet::new()).and_then(|piece| piece.recognise(context)) {
         Ok(Recognised { end, found: better, .. }) if end != found.loss => {
-            let uses = linear::uses(context, &end);
+            let uses = linear::uses(context, &end, &better.logits, &better.labels);
             match uses.nonlinear {
                 Some(node) if !uses.reaches_output => Err(bent(context, &better, node)),
                 _ => Ok(better),
@@ -157,12 +241,15 @@ fn anchors(context: &Context) -> Vec<Anchor> {
 /// Exp(z) or Exp(z − max z), summed over an axis: the logits and the axis.
 fn exponentials_of(context: &Context, id: NodeId) -> Option<(String, i64)> {
     let node = context.graph.node(id);
-    let sum = context
-        .index
-        .consumers(node.output_at(0)?)
-        .iter()
-        .copied()
-        .find(|c| context.graph.node(*c).is("", "ReduceSum"))?;
+    let summed = |value: &str| {
+        context.index.consumers(value).iter().copied().find(|c| context.graph.node(*c).is("", "ReduceSum"))
+    };
+    let exponentials = node.output_at(0)?;
+    // also with some classes masked out of the sum
+    let sum = summed(exponentials).or_else(|| {
+        let masks = context.index.consumers(exponentials).iter().map(|c| context.graph.node(*c));
+        masks.filter(|n| matches!(n.op(), "Where" | "Mul")).find_map(|n| summed(n.output_at(0)?))
+    })?;
     let axis = reduced_axis(context, sum).unwrap_or(-1);
     let shifted = node.input_at(0)?;
     let logits =
@@ -173,23 +260,24 @@ fn exponentials_of(context: &Context, id: NodeId) -> Option<(String, i64)> {
     Some((logits.unwrap_or_else(|| shifted.to_owned()), axis))
 }
 
-/// Whether `value` is ReduceMax(`of`), also through Identity and the like (stop_gradient).
+/// Whether `value` is ReduceMax(`of`), also through what keeps it finite or in shape, and with some classes masked.
 fn is_maximum_of(context: &Context, value: &str, of: &str) -> bool {
-    let mut value = value;
-    for _ in 0..6 {
-        let Some(node) = context.index.producer(value).map(|p| context.graph.node(p)) else { return false };
-        let Some(input) = node.input_at(0) else { return false };
-        if node.is("", "ReduceMax") {
-            return input == of;
+    let mut open = vec![(value, false)];
+    let mut seen = HashSet::new();
+    while let Some((value, reduced)) = open.pop() {
+        if reduced && value == of {
+            return true;
         }
-        value = match node.op() {
-            "Where" => match node.input_at(1) {
-                Some(kept) => kept,
-                None => return false,
-            },
-            "Identity" | "Cast" | "Max" | "Reshape" | "Unsqueeze" | "Expand" => input,
-            _ => return false,
-        };
+        if seen.len() > 64 || !seen.insert((value, reduced)) {
+            continue;
+        }
+        let Some(node) = context.index.producer(value).map(|p| context.graph.node(p)) else { continue };
+        match node.op() {
+            "ReduceMax" => open.extend(node.input_at(0).map(|v| (v, true))),
+            "Identity" | "Cast" | "Max" | "Min" | "Reshape" | "Squeeze" | "Unsqueeze" | "Expand" | "Where" | "Mul"
+            | "Add" | "ScatterElements" => open.extend(node.input.iter().map(|v| (v.as_str(), reduced))),
+            _ => {}
+        }
     }
     false
 }
@@ -408,7 +496,12 @@ impl Piece {
             if let Ok(outputs) = evaluate(&[node], values.clone(), context.opset) {
                 for output in node.output.iter().filter(|o| !o.is_empty()) {
                     if let Some(tensor) = outputs.get(output) {
-                        if matches!(tensor.data, Data::Int(_)) && tensor.data.len() <= count && tensor.dims != dims {
+                        let renamed = tensor.dims == dims && matches!(node.op(), "Cast" | "Identity");
+                        if matches!(tensor.data, Data::Int(_))
+                            && tensor.data.len() <= count
+                            && !renamed
+                            && found.len() < MAX_LABELS
+                        {
                             found.push((output.clone(), tensor.dims.clone()));
                         }
                         values.insert(output.clone(), tensor.clone());
@@ -461,19 +554,25 @@ impl Piece {
         let mut runs = Vec::new();
         let mut trouble = None;
         for seed in 0..PROBES {
-            // the labels of the rows are what the side nodes make of the input: run them first on a plain input
+            // the labels of the rows are what the side nodes make of the input: run them first on a plain input,
+            // counted from 0 or from 1
             let count: usize = input_dims.iter().product();
             let raw = Probe::new(count.max(2), self.classes, &ignored, seed + 11).labels;
-            let input = Tensor { dims: input_dims.to_vec(), data: Data::Int(raw[..count].to_vec()) };
-            let mut values = self.constants.clone();
-            values.insert(labels_input.to_owned(), input);
-            self.run_nodes(context, &self.side, &mut values);
-            let Some(Data::Int(row_labels)) = values.get(labels).map(|t| &t.data) else { return Err(Miss::NotALoss) };
+            let from = |first: i64| -> Option<(HashMap<String, Tensor>, Vec<i64>)> {
+                let input = Tensor {
+                    dims: input_dims.to_vec(),
+                    data: Data::Int(raw[..count].iter().map(|l| l + first).collect()),
+                };
+                let mut values = self.start_values(context, (labels_input, &input), &logits_dims);
+                self.run_nodes(context, &self.side, &mut values);
+                let Data::Int(row_labels) = &values.get(labels)?.data else { return None };
+                let row_labels = row_labels.clone();
+                let plain = row_labels.len() == rows && row_labels.iter().all(|l| (0..self.classes as i64).contains(l));
+                plain.then_some((values, row_labels))
+            };
+            let Some((mut values, row_labels)) = from(0).or_else(|| from(1)) else { return Err(Miss::NotALoss) };
             let mut probe = Probe::new(rows, self.classes, &ignored, seed + 101);
-            if row_labels.len() != rows {
-                return Err(Miss::NotALoss);
-            }
-            probe.relabel(row_labels);
+            probe.relabel(&row_labels);
             values.insert(self.logits.clone(), self.lay_out(&probe, &logits_dims));
             // the side nodes may read the shape of something in the cone: run all in file order
             let mut order: Vec<NodeId> = self.nodes().collect();
@@ -491,6 +590,53 @@ impl Piece {
             trouble,
             (labels_input, input_dims, &ignored),
         )
+    }
+
+    /// What is known before a run: constants, labels, and the shapes of inputs whose numbers are not.
+    fn start_values(
+        &self,
+        context: &Context,
+        (labels_input, labels): (&str, &Tensor),
+        logits_dims: &[usize],
+    ) -> HashMap<String, Tensor> {
+        let mut values = self.constants.clone();
+        values.insert(labels_input.to_owned(), labels.clone());
+        let mut sizes: HashMap<String, usize> = HashMap::new();
+        for (value, dims) in [(self.logits.as_str(), logits_dims), (labels_input, labels.dims.as_slice())] {
+            for (declared, size) in context.shapes.get(value).dims.unwrap_or_default().iter().zip(dims) {
+                if let Dimension::Symbol(name) = declared {
+                    sizes.entry(name.clone()).or_insert(*size);
+                }
+            }
+        }
+        for id in &self.side {
+            let node = context.graph.node(*id);
+            let (Some(of), Some(output)) = (node.input_at(0).filter(|_| node.is("", "Shape")), node.output_at(0))
+            else {
+                continue;
+            };
+            if values.contains_key(of) || !context.index.is_input(of) {
+                continue;
+            }
+            let Some(declared) = context.shapes.get(of).dims else { continue };
+            let dims: Option<Vec<usize>> = declared
+                .iter()
+                .enumerate()
+                .map(|(i, dim)| match dim {
+                    Dimension::Known(n) => usize::try_from(*n).ok(),
+                    Dimension::Symbol(name) if sizes.contains_key(name) => sizes.get(name).copied(),
+                    _ => labels.dims.get(i).copied(),
+                })
+                .collect();
+            let Some(dims) = dims.filter(|d| d.iter().product::<usize>() <= MAX_ELEMENTS) else { continue };
+            let zeros = Tensor { data: Data::Float(vec![0.0; dims.iter().product()]), dims };
+            if let Ok(outputs) = evaluate(&[node], HashMap::from([(of.to_owned(), zeros)]), context.opset)
+                && let Some(shape) = outputs.get(output)
+            {
+                values.insert(output.to_owned(), shape.clone());
+            }
+        }
+        values
     }
 
     /// Runs what can be run; the first node that could not be, with the reason.
@@ -547,6 +693,7 @@ impl Piece {
     ) -> Result<Recognised, Miss> {
         let mut other = None;
         let mut reached = None;
+        let mut inexpressible = None;
         for id in self.cone.iter().rev() {
             for output in context.graph.node(*id).output.iter().filter(|o| !o.is_empty()) {
                 let Some(seen) = observations(runs, output) else { continue };
@@ -561,9 +708,14 @@ impl Piece {
                     let Some(loss_shape) = self.loss_shape(&dims, logits_dims, fit.parameters.reduction()) else {
                         continue;
                     };
-                    let ignore = self
-                        .ignore_index(context, &fit, clues, output, labels, logits_dims, input)
-                        .map_err(|reason| Miss::Near { node: *id, reason })?;
+                    let ignore = match self.ignore_index(context, &fit, clues, output, labels, logits_dims, input) {
+                        Ok(ignore) => ignore,
+                        Err(reason) => {
+                            // before the mask it may still be a plain loss per row
+                            inexpressible.get_or_insert(Miss::Near { node: *id, reason });
+                            continue;
+                        }
+                    };
                     let mut recognised = self.matched(context, *id, output, fit, ignore.0, labels, flatten, loss_shape);
                     recognised.found.notes.extend(ignore.1);
                     recognised.beyond = other;
@@ -577,6 +729,9 @@ impl Piece {
         if let Some((what, at)) = other {
             let nodes = self.slice(context, at);
             return Err(Miss::Other { what, nodes, at });
+        }
+        if let Some(miss) = inexpressible {
+            return Err(miss);
         }
         // labels came in, so it is some loss; say what stood in the way
         match (trouble, reached, self.stopped) {
@@ -613,25 +768,48 @@ impl Piece {
 
     /// Integers that labels are compared with: candidates for ignore_index.
     fn compared_integers(&self, context: &Context) -> Vec<i64> {
-        let mut found = Vec::new();
+        self.comparisons(context).into_iter().map(|(value, _)| value).collect()
+    }
+
+    /// The same, and whether the comparison is an inequality. keras compares labels as floats.
+    fn comparisons(&self, context: &Context) -> Vec<(i64, bool)> {
+        let mut found: Vec<(i64, bool)> = Vec::new();
         for id in self.nodes() {
             let node = context.graph.node(id);
             if !matches!(node.op(), "Equal" | "Less" | "Greater" | "GreaterOrEqual" | "LessOrEqual") {
                 continue;
             }
+            let of_labels = self.side.contains(&id);
             for input in &node.input {
-                if let Some(Tensor { data: Data::Int(values), .. }) = self.constants.get(input)
-                    && let [value] = values[..]
-                    && !found.contains(&value)
-                {
-                    found.push(value);
-                }
+                let value = match self.constants.get(input).map(|t| &t.data) {
+                    Some(Data::Int(values)) => values.first().copied().filter(|_| values.len() == 1),
+                    Some(Data::Float(values)) if of_labels => values
+                        .first()
+                        .filter(|x| values.len() == 1 && x.fract() == 0.0 && x.abs() < 1e9)
+                        .map(|x| *x as i64),
+                    _ => None,
+                };
+                let comparison = value.map(|value| (value, node.op() != "Equal"));
+                found.extend(comparison.filter(|c| !found.contains(c)));
             }
         }
         found
     }
 
-    /// Whether rows with one of the compared integers count; runs the piece once more for each.
+    /// Label values that may mean something else than a class: compared ones, their neighbours where the comparison is
+    /// an inequality, and 0, which a cast to bool singles out.
+    fn special_labels(&self, context: &Context) -> Vec<i64> {
+        let mut special = vec![0];
+        for (value, unequal) in self.comparisons(context) {
+            let around = if unequal { -2..=2 } else { 0..=0 };
+            special.extend(around.map(|step| value + step));
+        }
+        special.sort_unstable();
+        special.dedup();
+        special
+    }
+
+    /// Which one label value does not count; runs the piece once more for each that may be it.
     #[allow(clippy::too_many_arguments, reason = "one run and what it was made of")]
     fn ignore_index(
         &self,
@@ -644,17 +822,24 @@ impl Piece {
         (labels_input, input_dims, compared): (&str, &[usize], &[i64]),
     ) -> Result<(Option<i64>, Option<String>), String> {
         let explicit = self.explicit_ignore_index(context);
-        for &index in compared.iter().chain(explicit.iter()) {
+        let mut special = self.special_labels(context);
+        special.extend(explicit.filter(|e| !special.contains(e)));
+        let classes = 0..self.classes as i64;
+        let mut ignored = Vec::new();
+        for index in special {
             let count: usize = input_dims.iter().product();
             let rows: usize = logits_dims.iter().product::<usize>() / self.classes;
             let mut raw = Probe::new(count.max(2), self.classes, compared, 23).labels;
             raw.truncate(count);
             let last = raw.len() - 1;
             raw[last] = index;
-            let mut values = self.constants.clone();
-            values.insert(labels_input.to_owned(), Tensor { dims: input_dims.to_vec(), data: Data::Int(raw) });
+            let input = Tensor { dims: input_dims.to_vec(), data: Data::Int(raw) };
+            let mut values = self.start_values(context, (labels_input, &input), logits_dims);
             self.run_nodes(context, &self.side, &mut values);
             let Some(Data::Int(row_labels)) = values.get(labels).map(|t| &t.data) else { continue };
+            if row_labels.len() != rows {
+                continue;
+            }
             let mut probe = Probe::new(rows, self.classes, compared, 29);
             probe.relabel(row_labels);
             values.insert(self.logits.clone(), self.lay_out(&probe, logits_dims));
@@ -662,15 +847,12 @@ impl Piece {
             order.sort();
             self.run_nodes(context, &order, &mut values);
             let Some(seen) = values.get(output).and_then(floats) else { continue };
-            let views = [(&probe, seen)];
-            let without =
-                (0..self.classes as i64).contains(&index) && family::fit(&views, clues, None).as_ref() == Some(fit);
-            if without {
+            if family::is(fit, &probe, seen, clues, None) {
                 continue;
             }
-            let with = family::fit(&views, clues, Some(index));
-            if with.is_some_and(|w| w.parameters.to_builder().ignore_index(None).build().ok() == Some(fit.parameters)) {
-                return Ok((Some(index), None));
+            if family::is(fit, &probe, seen, clues, Some(index)) {
+                ignored.push(index);
+                continue;
             }
             if explicit == Some(index) {
                 // PyTorch writes ignore_index -100 into every loss, and what is spelled on top counts such rows as p = 1
@@ -678,9 +860,27 @@ impl Piece {
                     format!("rows labelled {index} no longer count; in the old graph they entered the loss with p = 1");
                 return Ok((Some(index), Some(note)));
             }
+            // a label that is no class has no loss in the old graph, or is counted from the end
+            let undefined = seen.iter().any(|x| !x.is_finite());
+            let mut wrapped = probe.clone();
+            let from_end: Vec<i64> =
+                probe.labels.iter().map(|l| if *l < 0 { l + self.classes as i64 } else { *l }).collect();
+            wrapped.labels.clone_from(&from_end);
+            if undefined || (!classes.contains(&index) && family::is(fit, &wrapped, seen, clues, None)) {
+                continue;
+            }
             return Err(format!("rows with label {index} count in a way that ignore_index cannot express"));
         }
-        Ok((None, None))
+        match ignored[..] {
+            [] => Ok((None, None)),
+            [index] => Ok((Some(index), None)),
+            [a, b, ..] => match explicit.filter(|e| ignored.contains(e)) {
+                Some(index) => Ok((Some(index), None)),
+                None => {
+                    Err(format!("rows with label {a} and rows with label {b} do not count; ignore_index is one label"))
+                }
+            },
+        }
     }
 
     /// ignore_index of the ONNX losses inside the piece.
@@ -791,17 +991,26 @@ impl Piece {
         if makes(context, labels_input, &self.logits) {
             return None; // a size read off the network's own input
         }
+        if context.shapes.rank(labels_input).is_some_and(|rank| rank != self.dims.len()) {
+            return None; // a weight per row
+        }
         let at = self.cone.iter().rev().copied().find(|id| {
             let node = context.graph.node(*id);
-            node.output.iter().any(|o| linear::uses(context, o).reaches_output)
+            node.output.iter().any(|o| linear::uses(context, o, &self.logits, labels_input).reaches_output)
         })?;
         let nodes = self.slice(context, at);
         let reads_labels = nodes.iter().any(|id| context.graph.node(*id).input.iter().any(|i| i == labels_input));
         if !reads_labels {
             return None;
         }
+        let log_of_labels = nodes.iter().map(|id| context.graph.node(*id)).any(|node| {
+            matches!(node.op(), "Log" | "LogSoftmax")
+                && node.input_at(0).is_some_and(|v| makes(context, labels_input, v))
+        });
         let what = match other_losses::name_at(context, at) {
-            Some("Kullback-Leibler divergence") | None => "cross entropy against class probabilities",
+            Some("Kullback-Leibler divergence" | "cross entropy against class probabilities") | None => {
+                if log_of_labels { "Kullback-Leibler divergence" } else { "cross entropy against class probabilities" }
+            }
             Some(name) => name,
         };
         Some(Miss::Other {

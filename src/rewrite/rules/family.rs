@@ -114,10 +114,22 @@ pub(super) fn fit(observations: &[(&Probe, &[f64])], clues: &Clues, ignore_index
     None
 }
 
+/// Whether `seen` is the loss `fit` of one probe, rows labelled `ignore_index` left out.
+pub(super) fn is(fit: &Fit, probe: &Probe, seen: &[f64], clues: &Clues, ignore_index: Option<i64>) -> bool {
+    let Ok(loss) = fit.parameters.to_builder().ignore_index(ignore_index).build() else { return false };
+    let weights = fit.class_weights.as_ref().and_then(|name| clues.weights.iter().find(|(known, _)| known == name));
+    agrees(&loss, weights.map(|(_, w)| w.as_slice()), probe, seen)
+}
+
 /// A name for numbers that are no member of the family, as far as one is known.
 pub(super) fn name_other(observations: &[(&Probe, &[f64])], clues: &Clues) -> Option<String> {
     let mut exponents = vec![2.0, 1.0, 0.5, 1.5, 3.0, 4.0, 5.0];
     exponents.extend(clues.numbers.iter().copied().filter(|g| *g > 0.0 && *g <= 10.0));
+    let plain = |probe: &Probe| probe.labels.iter().all(|l| (0..probe.classes as i64).contains(l));
+    let zero = observations.iter().any(|(_, seen)| seen.iter().all(|s| *s == 0.0));
+    if zero || !observations.iter().all(|(probe, _)| plain(probe)) {
+        return None;
+    }
     exponents.into_iter().find_map(|gamma| {
         let mut scale: Option<f64> = None;
         let fits = observations.iter().all(|(probe, seen)| {
@@ -213,6 +225,9 @@ fn reductions(observations: &[(&Probe, &[f64])]) -> Vec<Reduction> {
 }
 
 fn agrees(loss: &EncouragingLoss, weights: Option<&[f64]>, probe: &Probe, seen: &[f64]) -> bool {
+    if !probe.labels.iter().all(|l| (0..probe.classes as i64).contains(l) || Some(*l) == loss.ignore_index()) {
+        return false;
+    }
     let expected = losses(loss, weights, probe);
     expected.len() == seen.len() && expected.iter().zip(seen).all(|(e, s)| (e - s).abs() <= TOLERANCE * (1.0 + e.abs()))
 }

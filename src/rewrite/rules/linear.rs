@@ -18,9 +18,18 @@ pub(crate) struct Uses {
     pub reaches_output: bool,
 }
 
-/// Follows `value` downstream.
-pub(crate) fn uses(context: &Context, value: &str) -> Uses {
+/// Follows `value` downstream, the loss of `logits` and `labels`.
+///
+/// A factor that itself depends on the logits bends it (focal loss weighs each row so). So does a term per row that
+/// depends on logits and labels: that is a part of the loss, a bonus for example, and no penalty beside it.
+pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -> Uses {
+    let from_logits = depending_on(context, logits);
+    let from_labels = depending_on(context, labels);
     let mut linear: HashSet<&str> = HashSet::from([value]);
+    let mut rows: HashSet<&str> = HashSet::new();
+    if context.shapes.rank(value) != Some(0) {
+        rows.insert(value);
+    }
     let mut bent: HashSet<&str> = HashSet::new();
     let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value) };
     let start = context.index.producer(value).map_or(0, |id| id.0);
@@ -31,12 +40,25 @@ pub(crate) fn uses(context: &Context, value: &str) -> Uses {
         if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
+        let others: Vec<&str> =
+            node.input.iter().map(String::as_str).filter(|v| !v.is_empty() && !linear.contains(v)).collect();
+        let per_row = node.input.iter().any(|v| rows.contains(v.as_str()));
+        let couples = match node.op() {
+            "Mul" | "Div" | "Where" => others.iter().any(|v| from_logits.contains(v)),
+            "Add" | "Sub" | "Sum" => {
+                per_row && others.iter().any(|v| from_logits.contains(v) && from_labels.contains(v))
+            }
+            _ => false,
+        };
         match effect(node.op_domain(), node.op(), &reads) {
             Effect::Shape => {}
             // a sum with something bent is bent
-            Effect::Linear if !reads_bent => {
+            Effect::Linear if !reads_bent && !couples => {
                 uses.reaches_output |= node.output.iter().any(|o| context.index.is_output(o));
                 linear.extend(node.output.iter().map(String::as_str));
+                if per_row && !matches!(node.op(), "ReduceMean" | "ReduceSum") {
+                    rows.extend(node.output.iter().map(String::as_str));
+                }
             }
             _ => {
                 uses.nonlinear.get_or_insert(id);
@@ -45,6 +67,18 @@ pub(crate) fn uses(context: &Context, value: &str) -> Uses {
         }
     }
     uses
+}
+
+/// Every value that depends on the numbers in `source`, not only on its shape; `source` too.
+fn depending_on<'g>(context: &Context<'g>, source: &'g str) -> HashSet<&'g str> {
+    let mut found = HashSet::from([source]);
+    let start = context.index.producer(source).map_or(0, |id| id.0);
+    for node in &context.graph.nodes()[start..] {
+        if !matches!(node.op(), "Shape" | "Size") && node.input.iter().any(|v| found.contains(v.as_str())) {
+            found.extend(node.output.iter().filter(|o| !o.is_empty()).map(String::as_str));
+        }
+    }
+    found
 }
 
 enum Effect {

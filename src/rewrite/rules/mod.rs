@@ -197,7 +197,7 @@ fn accept(
     taken: &mut HashSet<NodeId>,
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
-    let uses = linear::uses(context, &found.loss);
+    let uses = linear::uses(context, &found.loss, &found.logits, &found.labels);
     if let Some(breaker) = uses.nonlinear
         && !uses.reaches_output
     {

@@ -125,7 +125,7 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
     } else if logs && slice.has("Sub") && slice.has("Mul") {
         Some("Kullback-Leibler divergence")
     } else if logs {
-        Some("cross entropy against class probabilities, or another loss with logarithms")
+        Some("cross entropy against class probabilities")
     } else {
         None
     }
