@@ -48,29 +48,17 @@ pub(super) fn find(
                     .is_ok_and(|piece| piece.cone.contains(&anchor.node));
                 if leads_here
                     && let Ok(whole) = recognise_at(context, earlier, taken)
-                    && whole.found.nodes.contains(&anchor.node)
+                    && whole.iter().any(|w| w.found.nodes.contains(&anchor.node))
                 {
                     outcome = Ok(whole);
                 }
             }
         }
         match outcome {
-            Ok(Recognised { end, found, beyond }) => {
-                let uses = linear::uses(context, &end, &found.logits, &found.labels);
-                if let Some(breaker) = uses.nonlinear
-                    && !uses.reaches_output
-                {
-                    findings.others.push(match beyond {
-                        Some((what, at)) => other(context, &found.logits, what, &found.nodes, at),
-                        None => bent(context, &found, breaker).report(context, found.at),
-                    });
-                } else {
-                    training_pair::refuse_gradient(context, &found)?;
-                    taken.extend(&found.nodes);
-                    findings.matches.push(found);
-                    continue;
+            Ok(all) => {
+                for recognised in all {
+                    settle(context, recognised, taken, findings)?;
                 }
-                taken.extend(&found.nodes);
             }
             Err(Miss::NotALoss) => {}
             Err(Miss::Other { what, nodes, at }) => {
@@ -83,8 +71,33 @@ pub(super) fn find(
     Ok(())
 }
 
+/// Takes what was recognised, unless something makes another loss of it further on.
+fn settle(
+    context: &Context,
+    recognised: Recognised,
+    taken: &mut HashSet<NodeId>,
+    findings: &mut Findings,
+) -> Result<(), RewriteError> {
+    let Recognised { end, mut found, beyond } = recognised;
+    let uses = linear::uses(context, &end, &found.logits, &found.labels);
+    taken.extend(&found.nodes);
+    if let Some(breaker) = uses.nonlinear
+        && !uses.reaches_output
+    {
+        findings.others.push(match beyond {
+            Some((what, at)) => other(context, &found.logits, what, &found.nodes, at),
+            None => bent(context, &found, breaker).report(context, found.at),
+        });
+        return Ok(());
+    }
+    training_pair::refuse_gradient(context, &found)?;
+    found.notes.extend(uses.note(context));
+    findings.matches.push(found);
+    Ok(())
+}
+
 /// Recognises the loss of an anchor's logits: of those behind a mask first, then of the anchor's own.
-fn recognise_at(context: &Context, anchor: &Anchor, taken: &HashSet<NodeId>) -> Result<Recognised, Miss> {
+fn recognise_at(context: &Context, anchor: &Anchor, taken: &HashSet<NodeId>) -> Result<Vec<Recognised>, Miss> {
     let attempt =
         |logits: &str| Piece::cut(context, logits, anchor.axis, taken).and_then(|piece| piece.recognise(context));
     let behind = behind_masks(context, &anchor.logits).into_iter().rev().find_map(|logits| attempt(&logits).ok());
@@ -92,7 +105,9 @@ fn recognise_at(context: &Context, anchor: &Anchor, taken: &HashSet<NodeId>) -> 
         Some(recognised) => recognised,
         None => attempt(&anchor.logits)?,
     };
-    take_narrow_logits(context, &mut recognised.found);
+    for recognised in &mut recognised {
+        take_narrow_logits(context, &mut recognised.found);
+    }
     Ok(recognised)
 }
 
@@ -156,7 +171,12 @@ fn take_narrow_logits(context: &Context, found: &mut Match) {
 /// What it is, or that it could not be told, as the reason to leave it alone.
 pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Result<Match, Refusal> {
     let refuse = |what: String, reason: String| Refusal { rule: RULE, what, reason };
-    match Piece::cut(context, &found.logits, 1, &HashSet::new()).and_then(|piece| piece.recognise(context)) {
+    let recognised = Piece::cut(context, &found.logits, 1, &HashSet::new()).and_then(|piece| piece.recognise(context));
+    // the one that holds the loss found, if there are several
+    let recognised = recognised.and_then(|all| {
+        all.into_iter().find(|r| r.found.nodes.contains(&found.at) || r.end == found.loss).ok_or(Miss::NotALoss)
+    });
+    match recognised {
         Ok(Recognised { end, found: better, .. }) if end != found.loss => {
             let uses = linear::uses(context, &end, &better.logits, &better.labels);
             match uses.nonlinear {
@@ -377,6 +397,9 @@ impl Piece {
         let axis =
             usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).map_err(|_| Miss::NotALoss)?;
         // the operator wants the classes in axis 1; the last axis can be moved there
+        if axis == 0 && inputs.iter().any(|i| matches!(context.data_type(i), Some(DataType::Int32 | DataType::Int64))) {
+            return Err(near("its classes are in axis 0, where the batch should be; transpose the logits"));
+        }
         if axis == 0 || (axis != 1 && axis + 1 != dims.len()) {
             return Err(Miss::NotALoss);
         }
@@ -420,8 +443,10 @@ impl Piece {
         self.constants = constants;
     }
 
-    fn recognise(&self, context: &Context) -> Result<Recognised, Miss> {
+    /// The losses of the logits, one for each input with labels (mixup has two).
+    fn recognise(&self, context: &Context) -> Result<Vec<Recognised>, Miss> {
         let mut best = Miss::NotALoss;
+        let mut found = Vec::new();
         for labels_input in &self.inputs {
             let kind = context.data_type(labels_input);
             if matches!(kind, Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)) {
@@ -431,12 +456,12 @@ impl Piece {
                 continue;
             }
             match self.with_labels(context, labels_input) {
-                Ok(found) => return Ok(found),
+                Ok(recognised) => found.push(recognised),
                 Err(Miss::NotALoss) => {}
                 Err(miss) => best = miss,
             }
         }
-        Err(best)
+        if found.is_empty() { Err(best) } else { Ok(found) }
     }
 
     /// Tries every value computed from `labels_input` as the labels of the rows.
@@ -552,6 +577,7 @@ impl Piece {
         }
         let ignored = self.compared_integers(context);
         let mut runs = Vec::new();
+        let mut far = None;
         let mut trouble = None;
         for seed in 0..PROBES {
             // the labels of the rows are what the side nodes make of the input: run them first on a plain input,
@@ -577,12 +603,20 @@ impl Piece {
             // the side nodes may read the shape of something in the cone: run all in file order
             let mut order: Vec<NodeId> = self.nodes().collect();
             order.sort();
+            if seed == 0 {
+                let extreme = probe.stretched();
+                let mut values = values.clone();
+                values.insert(self.logits.clone(), self.lay_out(&extreme, &logits_dims));
+                self.run_nodes(context, &order, &mut values);
+                far = Some((extreme, values));
+            }
             trouble = trouble.or(self.run_nodes(context, &order, &mut values));
             runs.push((probe, values));
         }
         self.last_fit(
             context,
             &runs,
+            far.as_ref(),
             clues,
             labels,
             &logits_dims,
@@ -684,6 +718,7 @@ impl Piece {
         &self,
         context: &Context,
         runs: &[(Probe, HashMap<String, Tensor>)],
+        far: Option<&(Probe, HashMap<String, Tensor>)>,
         clues: &Clues,
         labels: &str,
         logits_dims: &[usize],
@@ -703,7 +738,15 @@ impl Piece {
                 reached.get_or_insert(*id);
                 let views: Vec<(&Probe, &[f64])> =
                     runs.iter().map(|(p, _)| p).zip(seen.iter().map(Vec::as_slice)).collect();
-                if let Some(fit) = family::fit(&views, clues, None) {
+                let fit = family::fit(&views, clues, None).filter(|fit| {
+                    far.is_none_or(|(probe, values)| {
+                        values
+                            .get(output)
+                            .and_then(floats)
+                            .is_some_and(|seen| family::is_about(fit, probe, seen, clues))
+                    })
+                });
+                if let Some(fit) = fit {
                     let dims = runs[0].1[output].dims.clone();
                     let Some(loss_shape) = self.loss_shape(&dims, logits_dims, fit.parameters.reduction()) else {
                         continue;
@@ -862,11 +905,12 @@ impl Piece {
             }
             // a label that is no class has no loss in the old graph, or is counted from the end
             let undefined = seen.iter().any(|x| !x.is_finite());
+            let no_class = probe.labels.iter().any(|l| !classes.contains(l));
             let mut wrapped = probe.clone();
             let from_end: Vec<i64> =
                 probe.labels.iter().map(|l| if *l < 0 { l + self.classes as i64 } else { *l }).collect();
             wrapped.labels.clone_from(&from_end);
-            if undefined || (!classes.contains(&index) && family::is(fit, &wrapped, seen, clues, None)) {
+            if undefined || (no_class && family::is(fit, &wrapped, seen, clues, None)) {
                 continue;
             }
             return Err(format!("rows with label {index} count in a way that ignore_index cannot express"));

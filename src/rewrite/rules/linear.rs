@@ -16,6 +16,16 @@ pub(crate) struct Uses {
     pub nonlinear: Option<NodeId>,
     /// Whether the value, or something linear in it, is an output of the graph.
     pub reaches_output: bool,
+    /// The first node that adds another term of the same logits and labels to the finished loss.
+    pub beside: Option<NodeId>,
+}
+
+impl Uses {
+    /// What the user should know of the way to the output.
+    pub fn note(&self, context: &Context) -> Option<String> {
+        let node = context.graph.node(self.beside?);
+        Some(format!("{} adds another term of the same logits and labels to it; that stays as it is", node.describe()))
+    }
 }
 
 /// Follows `value` downstream, the loss of `logits` and `labels`.
@@ -31,7 +41,7 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         rows.insert(value);
     }
     let mut bent: HashSet<&str> = HashSet::new();
-    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value) };
+    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), beside: None };
     let start = context.index.producer(value).map_or(0, |id| id.0);
     for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
         let id = NodeId(i);
@@ -46,7 +56,11 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         let couples = match node.op() {
             "Mul" | "Div" | "Where" => others.iter().any(|v| from_logits.contains(v)),
             "Add" | "Sub" | "Sum" => {
-                per_row && others.iter().any(|v| from_logits.contains(v) && from_labels.contains(v))
+                let term = others.iter().any(|v| from_logits.contains(v) && from_labels.contains(v));
+                if term && !per_row {
+                    uses.beside.get_or_insert(id);
+                }
+                term && per_row
             }
             _ => false,
         };

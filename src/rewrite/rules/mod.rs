@@ -223,6 +223,7 @@ fn accept(
             context.graph.node(node).describe()
         ));
     }
+    found.notes.extend(uses.note(context));
     training_pair::attach_gradient(context, &mut found)?;
     taken.extend(&found.nodes);
     findings.matches.push(found);
