@@ -25,6 +25,8 @@ const MAX_NODES: usize = 400;
 /// Elements of the probe logits.
 const MAX_ELEMENTS: usize = 1 << 20;
 const PROBES: u64 = 2;
+/// The same where the batch is fixed to a few rows.
+const FEW_ROWS_PROBES: u64 = 6;
 /// Values computed from the labels input that are tried as the labels.
 const MAX_LABELS: usize = 16;
 
@@ -456,7 +458,7 @@ impl Piece {
                 continue;
             }
             match self.with_labels(context, labels_input) {
-                Ok(recognised) => found.push(recognised),
+                Ok(recognised) => found.extend(recognised),
                 Err(Miss::NotALoss) => {}
                 Err(miss) => best = miss,
             }
@@ -464,16 +466,25 @@ impl Piece {
         if found.is_empty() { Err(best) } else { Ok(found) }
     }
 
-    /// Tries every value computed from `labels_input` as the labels of the rows.
-    fn with_labels(&self, context: &Context, labels_input: &str) -> Result<Recognised, Miss> {
+    /// Tries every value computed from `labels_input` as the labels of the rows. There may be several losses, where the
+    /// rows have more than one label.
+    fn with_labels(&self, context: &Context, labels_input: &str) -> Result<Vec<Recognised>, Miss> {
         let clues = self.clues(context);
         let mut best = Miss::NotALoss;
+        let mut found: Vec<Recognised> = Vec::new();
         let mut shapes = self.label_shapes(context, labels_input);
         shapes.dedup();
         for label_dims in shapes {
             for candidate in self.label_values(context, labels_input, &label_dims) {
                 match self.run(context, labels_input, &label_dims, &candidate, &clues) {
-                    Ok(found) => return Ok(found),
+                    Ok(new) => {
+                        let apart = |old: &Recognised| {
+                            !old.found.nodes.contains(&new.found.at) && !new.found.nodes.contains(&old.found.at)
+                        };
+                        if found.iter().all(apart) {
+                            found.push(new);
+                        }
+                    }
                     Err(Miss::NotALoss) => {}
                     Err(miss) => {
                         if matches!(best, Miss::NotALoss) || matches!(miss, Miss::Other { .. }) {
@@ -481,6 +492,9 @@ impl Piece {
                         }
                     }
                 }
+            }
+            if !found.is_empty() {
+                return Ok(found);
             }
         }
         Err(best)
@@ -572,14 +586,15 @@ impl Piece {
         let (labels, label_dims) = candidate;
         let (logits_dims, flatten) = self.logits_dims(label_dims).ok_or(Miss::NotALoss)?;
         let rows: usize = logits_dims.iter().product::<usize>() / self.classes;
-        if rows < 2 {
+        if rows == 0 {
             return Err(Miss::NotALoss);
         }
         let ignored = self.compared_integers(context);
         let mut runs = Vec::new();
         let mut far = None;
         let mut trouble = None;
-        for seed in 0..PROBES {
+        // as many rows in all, however few the graph fixes
+        for seed in 0..if rows < 4 { FEW_ROWS_PROBES } else { PROBES } {
             // the labels of the rows are what the side nodes make of the input: run them first on a plain input,
             // counted from 0 or from 1
             let count: usize = input_dims.iter().product();
@@ -910,7 +925,7 @@ impl Piece {
             let from_end: Vec<i64> =
                 probe.labels.iter().map(|l| if *l < 0 { l + self.classes as i64 } else { *l }).collect();
             wrapped.labels.clone_from(&from_end);
-            if undefined || (no_class && family::is(fit, &wrapped, seen, clues, None)) {
+            if no_class && (undefined || family::is(fit, &wrapped, seen, clues, None)) {
                 continue;
             }
             return Err(format!("rows with label {index} count in a way that ignore_index cannot express"));
@@ -1047,13 +1062,9 @@ impl Piece {
         if !reads_labels {
             return None;
         }
-        let log_of_labels = nodes.iter().map(|id| context.graph.node(*id)).any(|node| {
-            matches!(node.op(), "Log" | "LogSoftmax")
-                && node.input_at(0).is_some_and(|v| makes(context, labels_input, v))
-        });
         let what = match other_losses::name_at(context, at) {
-            Some("Kullback-Leibler divergence" | "cross entropy against class probabilities") | None => {
-                if log_of_labels { "Kullback-Leibler divergence" } else { "cross entropy against class probabilities" }
+            Some(other_losses::LOGARITHMS | other_losses::UNKNOWN) | None => {
+                "cross entropy against class probabilities"
             }
             Some(name) => name,
         };

@@ -24,7 +24,7 @@ impl Uses {
     /// What the user should know of the way to the output.
     pub fn note(&self, context: &Context) -> Option<String> {
         let node = context.graph.node(self.beside?);
-        Some(format!("{} adds another term of the same logits and labels to it; that stays as it is", node.describe()))
+        Some(format!("{} adds another term of the same logits and labels to it", node.describe()))
     }
 }
 
@@ -34,7 +34,8 @@ impl Uses {
 /// depends on logits and labels: that is a part of the loss, a bonus for example, and no penalty beside it.
 pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -> Uses {
     let from_logits = depending_on(context, logits);
-    let from_labels = depending_on(context, labels);
+    let from_labels: HashSet<&str> =
+        inputs_behind(context, labels).into_iter().flat_map(|input| depending_on(context, input)).collect();
     let mut linear: HashSet<&str> = HashSet::from([value]);
     let mut rows: HashSet<&str> = HashSet::new();
     if context.shapes.rank(value) != Some(0) {
@@ -81,6 +82,27 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         }
     }
     uses
+}
+
+/// The graph inputs that `value` is made of; itself if it is one.
+fn inputs_behind<'g>(context: &Context<'g>, value: &'g str) -> HashSet<&'g str> {
+    let mut found = HashSet::new();
+    let mut open = vec![value];
+    let mut seen = HashSet::new();
+    while let Some(value) = open.pop() {
+        if !seen.insert(value) {
+            continue;
+        }
+        match context.index.producer(value).map(|id| context.graph.node(id)) {
+            Some(node) if !matches!(node.op(), "Shape" | "Size") => open.extend(node.input.iter().map(String::as_str)),
+            Some(_) => {}
+            None if context.index.is_input(value) => {
+                found.insert(value);
+            }
+            None => {}
+        }
+    }
+    found
 }
 
 /// Every value that depends on the numbers in `source`, not only on its shape; `source` too.

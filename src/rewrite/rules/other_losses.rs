@@ -10,6 +10,12 @@ use crate::model::{DataType, NodeId};
 use super::{Context, Findings, Refusal};
 
 const RULE: &str = "other-loss";
+/// A loss with logarithms that has no name here.
+pub(super) const LOGARITHMS: &str = "a loss with logarithms that is not known";
+/// A loss that has no name here.
+pub(super) const UNKNOWN: &str = "a loss that is not known";
+/// A loss of class indices that the rules could not make out.
+const OF_INDICES: &str = "a loss of class indices in a form that is not known";
 /// How far back from the output a loss is looked for.
 const MAX_NODES: usize = 60;
 
@@ -54,6 +60,13 @@ struct Slice {
     ops: HashSet<String>,
     /// Something is multiplied with itself or squared.
     squares: bool,
+    /// Logarithms: nodes, and whether one is of a quotient.
+    logarithms: usize,
+    log_of_quotient: bool,
+    /// A softplus of a difference.
+    softplus_of_difference: bool,
+    /// An input holds integers.
+    indices: bool,
     reduces: bool,
     inputs: BTreeSet<String>,
 }
@@ -64,6 +77,10 @@ impl Slice {
             nodes: BTreeSet::from([at]),
             ops: HashSet::new(),
             squares: false,
+            logarithms: 0,
+            log_of_quotient: false,
+            softplus_of_difference: false,
+            indices: false,
             reduces: false,
             inputs: BTreeSet::new(),
         };
@@ -74,6 +91,12 @@ impl Slice {
             slice.squares |= node.op() == "Mul" && is_square(context, node.input_at(0), node.input_at(1));
             slice.squares |= node.op() == "Pow"
                 && node.input_at(1).and_then(|v| context.index.constant(v)).and_then(|c| c.scalar()) == Some(2.0);
+            let made_by = |op: &str| {
+                node.input_at(0).and_then(|v| source(context, v)).is_some_and(|n| context.graph.node(n).op() == op)
+            };
+            slice.logarithms += usize::from(matches!(node.op(), "Log" | "LogSoftmax"));
+            slice.log_of_quotient |= node.op() == "Log" && made_by("Div");
+            slice.softplus_of_difference |= node.op() == "Softplus" && made_by("Sub");
             slice.reduces |= matches!(node.op(), "ReduceMean" | "ReduceSum");
             for input in node.input.iter().filter(|i| !i.is_empty()) {
                 match context.index.producer(input) {
@@ -88,6 +111,7 @@ impl Slice {
                         }
                     }
                     None if context.index.is_input(input) => {
+                        slice.indices |= matches!(context.data_type(input), Some(DataType::Int32 | DataType::Int64));
                         slice.inputs.insert(input.clone());
                     }
                     _ => {}
@@ -100,6 +124,20 @@ impl Slice {
     fn has(&self, op: &str) -> bool {
         self.ops.contains(op)
     }
+}
+
+/// The node that makes `value`, scaling and signs left out.
+fn source(context: &Context, value: &str) -> Option<NodeId> {
+    let mut value = value;
+    for _ in 0..4 {
+        let id = context.index.producer(value)?;
+        let node = context.graph.node(id);
+        if !matches!(node.op(), "Mul" | "Neg" | "Identity" | "Cast") {
+            return Some(id);
+        }
+        value = node.input.iter().find(|v| context.index.constant(v).is_none())?;
+    }
+    None
 }
 
 /// x·x, also where an exporter computed the same difference twice.
@@ -116,17 +154,28 @@ fn is_square(context: &Context, a: Option<&str>, b: Option<&str>) -> bool {
 
 fn name_of(slice: &Slice) -> Option<&'static str> {
     let logs = slice.has("Log") || slice.has("LogSoftmax") || slice.has("Softplus");
-    if (slice.has("Sigmoid") && slice.has("Log")) || slice.has("Softplus") {
+    let piecewise = slice.has("Min") || slice.has("Where") || slice.has("Less") || slice.has("LessOrEqual");
+    if slice.has("ArgMax") || slice.has("TopK") {
+        None // a metric
+    } else if slice.softplus_of_difference {
+        Some("log-cosh error")
+    } else if (slice.has("Sigmoid") && slice.has("Log")) || slice.has("Softplus") {
         Some("binary cross entropy")
+    } else if slice.squares && slice.has("Abs") && slice.has("Sub") && piecewise && !logs {
+        Some("Huber loss")
     } else if slice.squares && slice.has("Sub") && !logs {
         Some("mean squared error")
     } else if slice.has("Abs") && slice.has("Sub") && !logs {
         Some("mean absolute error")
-    } else if logs && slice.has("Sub") && slice.has("Mul") {
+    } else if (slice.has("Max") || slice.has("Relu")) && slice.has("Sub") && !logs && !slice.has("Exp") {
+        Some("hinge loss")
+    } else if logs && slice.indices {
+        Some(OF_INDICES)
+    } else if slice.has("Mul") && (slice.logarithms > 1 || slice.log_of_quotient) {
         Some("Kullback-Leibler divergence")
     } else if logs {
-        Some("cross entropy against class probabilities")
+        Some(LOGARITHMS)
     } else {
-        None
+        Some(UNKNOWN)
     }
 }
