@@ -26,7 +26,7 @@ const MAX_NODES: usize = 400;
 const MAX_ELEMENTS: usize = 1 << 20;
 const PROBES: u64 = 2;
 /// The same where the batch is fixed to a few rows.
-const FEW_ROWS_PROBES: u64 = 6;
+const FEW_ROWS_PROBES: u64 = 16;
 /// Values computed from the labels input that are tried as the labels.
 const MAX_LABELS: usize = 16;
 
@@ -1024,7 +1024,7 @@ impl Piece {
                     continue;
                 }
                 if let Some(producer) = context.index.producer(input)
-                    && (members.contains(&producer) || context.graph.node(producer).is("", "Constant"))
+                    && (members.contains(&producer) || context.index.constant(input).is_some())
                     && slice.insert(producer)
                 {
                     open.push(producer);

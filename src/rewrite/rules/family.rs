@@ -49,7 +49,9 @@ impl Probe {
             let start = probe.logits.len();
             probe.logits.extend((0..classes).map(|_| random.unit() * 2.0 - 1.0));
             // put the label's probability where it tells the losses apart
-            let p = 0.06 + 0.9 * ((row as f64 + 0.15 + 0.7 * random.unit()) / rows as f64);
+            // few rows: several probes spread over the range together
+            let place = if rows < 4 { random.unit() } else { (row as f64 + 0.15 + 0.7 * random.unit()) / rows as f64 };
+            let p = 0.06 + 0.9 * place;
             let others = log_sum_exp(
                 probe.logits[start..].iter().enumerate().filter(|(j, _)| *j as i64 != label).map(|(_, z)| *z),
             );

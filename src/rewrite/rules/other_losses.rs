@@ -159,7 +159,7 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
         None // a metric
     } else if slice.softplus_of_difference {
         Some("log-cosh error")
-    } else if (slice.has("Sigmoid") && slice.has("Log")) || slice.has("Softplus") {
+    } else if (slice.has("Sigmoid") && slice.has("Log")) || slice.has("Softplus") || slice.has("Log1p") {
         Some("binary cross entropy")
     } else if slice.squares && slice.has("Abs") && slice.has("Sub") && piecewise && !logs {
         Some("Huber loss")
@@ -167,7 +167,12 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
         Some("mean squared error")
     } else if slice.has("Abs") && slice.has("Sub") && !logs {
         Some("mean absolute error")
-    } else if (slice.has("Max") || slice.has("Relu")) && slice.has("Sub") && !logs && !slice.has("Exp") {
+    } else if (slice.has("Max") || slice.has("Relu"))
+        && slice.has("Sub")
+        && !logs
+        && !slice.has("Exp")
+        && !slice.has("Sqrt")
+    {
         Some("hinge loss")
     } else if logs && slice.indices {
         Some(OF_INDICES)
