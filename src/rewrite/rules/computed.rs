@@ -649,6 +649,9 @@ impl Piece {
         logits_dims: &[usize],
     ) -> HashMap<String, Tensor> {
         let mut values = self.constants.clone();
+        for (name, weights) in self.weight_inputs(context) {
+            values.insert(name, Tensor { dims: vec![weights.len()], data: Data::Float(weights) });
+        }
         values.insert(labels_input.to_owned(), labels.clone());
         let mut sizes: HashMap<String, usize> = HashMap::new();
         for (value, dims) in [(self.logits.as_str(), logits_dims), (labels_input, labels.dims.as_slice())] {
@@ -686,6 +689,18 @@ impl Piece {
             }
         }
         values
+    }
+
+    /// Float inputs with one number per class, which may be class weights, with numbers to try them with.
+    fn weight_inputs(&self, context: &Context) -> Vec<(String, Vec<f64>)> {
+        let per_class = |input: &&String| {
+            matches!(
+                context.data_type(input),
+                Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+            ) && context.shapes.get(input).dims.is_some_and(|d| d == [Dimension::Known(self.classes as i64)])
+        };
+        let weights: Vec<f64> = (0..self.classes).map(|c| 0.5 + (0.37 * c as f64).fract()).collect();
+        self.inputs.iter().filter(per_class).map(|input| (input.clone(), weights.clone())).collect()
     }
 
     /// Runs what can be run; the first node that could not be, with the reason.
@@ -952,7 +967,7 @@ impl Piece {
 
     /// Constants of the piece that a member of the family could have as parameters.
     fn clues(&self, context: &Context) -> Clues {
-        let mut clues = Clues::default();
+        let mut clues = Clues { numbers: Vec::new(), weights: self.weight_inputs(context) };
         for (name, tensor) in &self.constants {
             if let Data::Float(values) = &tensor.data {
                 match values[..] {

@@ -713,3 +713,16 @@ fn regression_losses_have_their_names() {
         assert_eq!(left_alone(mean(model, "rows")).losses[0].what, name);
     }
 }
+
+#[test]
+fn class_weights_that_are_an_input() {
+    let model = gathered_rows(loss(TestModel::classifier(17).input("w", DataType::Float, &["5"])), "y")
+        .op("Gather", &["w", "y"], &["wy"])
+        .op("Mul", &["ce", "wy"], &["weighted"])
+        .with(node("ReduceSum").inputs(["weighted"]).outputs(["sum"]).int("keepdims", 0))
+        .with(node("ReduceSum").inputs(["wy"]).outputs(["total"]).int("keepdims", 0))
+        .op("Div", &["sum", "total"], &["loss"]);
+    let (report, ops) = patched(model);
+    assert_eq!(report.losses[0].class_weights.as_deref(), Some("w"));
+    assert_eq!(ops, ["EncouragingLoss"]);
+}
