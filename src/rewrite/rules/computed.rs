@@ -98,19 +98,41 @@ fn settle(
     Ok(())
 }
 
-/// Recognises the loss of an anchor's logits: of those behind a mask first, then of the anchor's own.
+/// Recognises the loss of an anchor's logits: of those behind a mask first, then of the anchor's own, then of those
+/// that were given another layout for the softmax.
 fn recognise_at(context: &Context, anchor: &Anchor, taken: &HashSet<NodeId>) -> Result<Vec<Recognised>, Miss> {
     let attempt =
-        |logits: &str| Piece::cut(context, logits, anchor.axis, taken).and_then(|piece| piece.recognise(context));
-    let behind = behind_masks(context, &anchor.logits).into_iter().rev().find_map(|logits| attempt(&logits).ok());
-    let mut recognised = match behind {
-        Some(recognised) => recognised,
-        None => attempt(&anchor.logits)?,
+        |logits: &str, axis: i64| Piece::cut(context, logits, axis, taken).and_then(|piece| piece.recognise(context));
+    let masked = behind_masks(context, &anchor.logits).into_iter().rev();
+    let behind = masked.map(|logits| attempt(&logits, anchor.axis)).find_map(Result::ok);
+    let mut recognised = match behind.map_or_else(|| attempt(&anchor.logits, anchor.axis), Ok) {
+        Ok(recognised) => recognised,
+        Err(Miss::NotALoss) => {
+            let laid_out = behind_layout(context, &anchor.logits).into_iter();
+            let axes = laid_out.flat_map(|logits| [1, -1].map(|axis| (logits.clone(), axis)));
+            axes.map(|(logits, axis)| attempt(&logits, axis)).find_map(Result::ok).ok_or(Miss::NotALoss)?
+        }
+        Err(miss) => return Err(miss),
     };
     for recognised in &mut recognised {
         take_narrow_logits(context, &mut recognised.found);
     }
     Ok(recognised)
+}
+
+/// What a value is before it was reshaped and transposed (ONNX's own body of SoftmaxCrossEntropyLoss moves the classes
+/// to the end); which axis has the classes then, the numbers tell.
+fn behind_layout(context: &Context, value: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut value = value;
+    while found.len() < 4 {
+        let Some(node) = context.index.producer(value).map(|id| context.graph.node(id)) else { break };
+        let layout = matches!(node.op(), "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten");
+        let Some(before) = node.input_at(0).filter(|_| layout && node.op_domain().is_empty()) else { break };
+        found.push(before.to_owned());
+        value = before;
+    }
+    found
 }
 
 /// What a value is before some of its elements are replaced (the label's logit by −∞, padding by a constant).
@@ -839,9 +861,10 @@ impl Piece {
         }
     }
 
-    /// Integers that labels are compared with: candidates for ignore_index.
+    /// Integers that labels are compared with, and the ignore_index of a loss inside: candidates for ignore_index.
     fn compared_integers(&self, context: &Context) -> Vec<i64> {
-        self.comparisons(context).into_iter().map(|(value, _)| value).collect()
+        let compared = self.comparisons(context).into_iter().map(|(value, _)| value);
+        compared.chain(self.explicit_ignore_index(context)).collect()
     }
 
     /// The same, and whether the comparison is an inequality. keras compares labels as floats.

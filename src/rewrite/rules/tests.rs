@@ -726,3 +726,27 @@ fn class_weights_that_are_an_input() {
     assert_eq!(report.losses[0].class_weights.as_deref(), Some("w"));
     assert_eq!(ops, ["EncouragingLoss"]);
 }
+
+#[test]
+fn onnx_own_body_of_softmax_cross_entropy() {
+    // [N, C] → [N, C, 1] → [N, 1, C], log-softmax, and back
+    let model = loss(TestModel::new(17).input("z", DataType::Float, &["3", "5"]).input("y", DataType::Int64, &["3"]))
+        .ints("ncd", &[0, 0, -1])
+        .op("Reshape", &["z", "ncd"], &["z3"])
+        .with(node("Transpose").inputs(["z3"]).outputs(["zt"]).ints("perm", &[0, 2, 1]))
+        .with(node("LogSoftmax").inputs(["zt"]).outputs(["lt"]).int("axis", 2))
+        .with(node("Transpose").inputs(["lt"]).outputs(["l3"]).ints("perm", &[0, 2, 1]))
+        .op("Shape", &["z"], &["size"])
+        .op("Reshape", &["l3", "size"], &["lp"])
+        .with(
+            node("NegativeLogLikelihoodLoss")
+                .inputs(["lp", "y"])
+                .outputs(["loss"])
+                .string("reduction", "mean")
+                .int("ignore_index", 2),
+        );
+    let (report, ops) = patched(model);
+    assert_eq!(report.losses[0].logits.as_deref(), Some("z"));
+    assert_eq!(report.losses[0].parameters.unwrap().ignore_index(), Some(2));
+    assert_eq!(ops, ["EncouragingLoss"]);
+}
