@@ -57,7 +57,8 @@ fn models_for_every_signature() {
         manifest.push(case.manifest_entry(&file, &inlined_file));
     }
     assert!(manifest.len() > 500, "only {} models", manifest.len());
-    std::fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest).expect("json")).expect("manifest");
+    std::fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest).expect("json"))
+        .expect("manifest");
 }
 
 fn nodes_of(document: &Document) -> Vec<NodeProto> {
@@ -103,6 +104,8 @@ fn two_losses_that_differ_in_more_than_numbers_get_two_bodies() {
     assert_eq!(report.warnings.len(), 1);
     assert!(document.graph().nodes()[1].is(BODY_DOMAIN, "EncouragingLoss_2"));
     assert!(document.graph().nodes().iter().all(|n| operator(n) == Some(LOSS_OP)));
+    std::fs::create_dir_all(models_folder()).expect("models folder");
+    std::fs::write(models_folder().join("two_losses.onnx"), document.to_bytes()).expect("model file");
 
     let mut document = two_losses(Reduction::Mean, Reduction::Mean);
     let report = attach(&mut document).expect("attaches");
