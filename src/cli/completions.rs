@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::rewrite::print;
+use super::output::print;
 
 /// Print a completion script for a shell
 ///

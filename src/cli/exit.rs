@@ -63,8 +63,13 @@ pub fn finish(json: bool, result: anyhow::Result<()>) -> ExitCode {
     page.error(&message(&error));
     if let Some(report) = report_of(&error) {
         show_near_misses(&mut page, report);
+        if error.is::<RewriteError>() && report.losses.is_empty() && report.near_misses.is_empty() {
+            page.blank();
+            page.row("hint", "nothing in it looks like a loss; where you know the logits, name them with --logits");
+        }
     }
-    let _ = std::io::stderr().write_all(page.finish().as_bytes());
+    // nobody left to tell if this fails
+    let _ = page.print();
     ExitCode::from(code(&error))
 }
 

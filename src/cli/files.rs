@@ -128,8 +128,7 @@ pub struct Wish<'a> {
 pub fn resolve_output(input: &Input, wish: Wish<'_>) -> anyhow::Result<Output> {
     if wish.in_place {
         return match input {
-            // through a link to the file itself, which would be replaced otherwise
-            Input::File(path) => Ok(Output::File(path.canonicalize().unwrap_or_else(|_| path.clone()))),
+            Input::File(path) => Ok(Output::File(path.clone())),
             Input::Stdin => wrong_input!("--in-place needs a file, not standard input"),
         };
     }
@@ -165,8 +164,7 @@ pub fn resolve_output(input: &Input, wish: Wish<'_>) -> anyhow::Result<Output> {
         Ok(_) if !wish.force && !wish.dry_run => {
             wrong_input!("{} exists; --force replaces it, -o names another", path.display())
         }
-        Ok(_) => Ok(Output::File(path.canonicalize().unwrap_or(path))),
-        Err(_) => Ok(Output::File(path)),
+        _ => Ok(Output::File(path)),
     }
 }
 
@@ -278,10 +276,10 @@ mod tests {
         assert!(refusal(&input, to(folder.path())).contains("is the input itself"));
         assert!(refusal(&input, to(&other)).contains("--force"));
         let forced = resolve_output(&input, Wish { force: true, ..to(&other) }).unwrap();
-        assert_eq!(forced, Output::File(other.canonicalize().unwrap()));
+        assert_eq!(forced, Output::File(other.clone()));
         assert!(resolve_output(&input, Wish { dry_run: true, ..to(&other) }).is_ok());
         let in_place = resolve_output(&input, Wish { in_place: true, ..wish() }).unwrap();
-        assert_eq!(in_place, Output::File(model.canonicalize().unwrap()));
+        assert_eq!(in_place, Output::File(model.clone()));
     }
 
     #[test]

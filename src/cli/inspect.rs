@@ -6,9 +6,9 @@ use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::files::Input;
-use super::output::{Page, size};
+use super::output::{Page, print, size};
 use super::report::{Verb, show_near_misses, show_report};
-use super::rewrite::{name_the_model, print};
+use super::rewrite::name_the_model;
 use crate::rewrite::{Inspection, Report};
 
 /// Show what a model is and what patch would do with it
@@ -27,6 +27,9 @@ pub struct Arguments {
 
 /// Inputs and outputs that are named; training graphs have one per parameter.
 const VALUES_SHOWN: usize = 6;
+
+/// Names up to this long are lined up.
+const NAME_WIDTH: usize = 32;
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -50,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     page.heading(&title);
     show(&mut page, &inspection);
-    print(&page.finish())
+    page.print()
 }
 
 /// As serialized, with the result of the dry run under two names instead of serde's `Ok` and `Err`.
@@ -114,7 +117,10 @@ fn counted(count: usize, what: &str) -> String {
 
 fn values(values: &[(String, String)]) -> Vec<String> {
     let shown = if values.len() > VALUES_SHOWN + 1 { VALUES_SHOWN } else { values.len() };
-    let mut lines: Vec<String> = values[..shown].iter().map(|(name, of)| format!("{name}  {of}")).collect();
+    let names = values[..shown].iter().map(|(name, _)| name.chars().count());
+    // a column, unless one long name would push the others far away
+    let width = names.max().filter(|&width| width <= NAME_WIDTH).unwrap_or(0);
+    let mut lines: Vec<String> = values[..shown].iter().map(|(name, of)| format!("{name:width$}  {of}")).collect();
     if values.len() > shown {
         lines.push(format!("and {} more", values.len() - shown));
     }
@@ -164,7 +170,7 @@ model.onnx  (1.20 MB)
   opset       ai.onnx 17 (IR 8)
   size        31 nodes, 1 initializer
   data in     model.onnx.data
-  inputs      input  float32[N, 784]
+  inputs      input   float32[N, 784]
               labels  int64[N]
   outputs     out0  float32[]
               out1  float32[]

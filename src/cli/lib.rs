@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::rewrite::print;
+use super::output::print;
 
 /// The environment variable that names the plugin or its folder.
 const ENVIRONMENT_VARIABLE: &str = "ELONNX_LIB";

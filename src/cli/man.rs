@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, ValueHint};
 
 use super::exit::wrong_input;
-use super::rewrite::print;
+use super::output::print;
 
 /// Print the man page, or write the pages of all commands
 ///

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
+use anyhow::Context as _;
 use clap::builder::styling::{AnsiColor, Style};
 
 /// Width where there is no terminal to ask.
@@ -15,9 +16,17 @@ const MIN_WIDTH: usize = 40;
 /// Columns before the value of a row: two of indent, the label, two between.
 const VALUE_COLUMN: usize = 14;
 
+/// Where a page goes: results to one, diagnostics to the other.
+#[derive(Clone, Copy, Debug)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
 /// A page of text under construction.
 #[derive(Debug)]
 pub struct Page {
+    stream: Stream,
     width: usize,
     colour: bool,
     /// Whether lines are broken; a log file greps better with whole sentences.
@@ -30,6 +39,7 @@ impl Page {
     pub fn for_stdout() -> Self {
         let stdout = std::io::stdout();
         Page {
+            stream: Stream::Stdout,
             width: terminal_width(terminal_size::terminal_size_of(&stdout)),
             colour: wants_colour(&stdout),
             wrap_errors: stdout.is_terminal(),
@@ -41,6 +51,7 @@ impl Page {
     pub fn for_stderr() -> Self {
         let stderr = std::io::stderr();
         Page {
+            stream: Stream::Stderr,
             width: terminal_width(terminal_size::terminal_size_of(&stderr)),
             colour: wants_colour(&stderr),
             wrap_errors: stderr.is_terminal(),
@@ -50,10 +61,19 @@ impl Page {
 
     #[cfg(test)]
     pub fn plain(width: usize) -> Self {
-        Page { width, colour: false, wrap_errors: true, text: String::new() }
+        Page { stream: Stream::Stdout, width, colour: false, wrap_errors: true, text: String::new() }
+    }
+
+    /// Sends the page where it was made for.
+    pub fn print(self) -> anyhow::Result<()> {
+        match self.stream {
+            Stream::Stdout => print(&self.text),
+            Stream::Stderr => Ok(std::io::stderr().write_all(self.text.as_bytes())?),
+        }
     }
 
     /// The text.
+    #[cfg(test)]
     pub fn finish(self) -> String {
         self.text
     }
@@ -84,6 +104,16 @@ impl Page {
     pub fn code(&mut self, text: &str) {
         let line = format!("    {}", clean(text));
         self.line(&line);
+    }
+
+    /// A call in Python to copy; the argument gets a line of its own where the call is too long.
+    pub fn call(&mut self, function: &str, argument: &str) {
+        if function.len() + argument.chars().count() + "    ()".len() <= self.width {
+            self.code(&format!("{function}({argument})"));
+        } else {
+            self.code(&format!("{function}("));
+            self.code(&format!("    {argument})"));
+        }
     }
 
     /// A label and what it says. Words that don't fit are shortened in the middle. Nothing for an empty value.
@@ -269,6 +299,21 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// Writes to standard output.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write standard output")
+}
+
+/// Writes warnings to standard error.
+pub fn warn(warnings: &[String]) -> anyhow::Result<()> {
+    let mut page = Page::for_stderr();
+    for warning in warnings {
+        page.warning(warning);
+    }
+    page.print()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +353,14 @@ model.onnx
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_long_call_stays_valid_python() {
+        let mut page = Page::plain(40);
+        page.call("f", "\"short\"");
+        page.call("options.register", "\"/usr/lib/libelonnx.so\"");
+        assert_eq!(page.finish(), "    f(\"short\")\n    options.register(\n        \"/usr/lib/libelonnx.so\")\n");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What `patch`, `unpatch` and `inline` share: files in and out, the report, the exit.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
@@ -9,8 +8,8 @@ use serde_json::json;
 
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
-use super::output::Page;
-use super::report::{Verb, show_report};
+use super::output::{Page, print, warn};
+use super::report::{Verb, show_next_step, show_report};
 use crate::model::Document;
 use crate::rewrite::{Patched, Report, RewriteError};
 
@@ -86,6 +85,7 @@ pub fn run(
         output.write(&patched.document)?;
     }
     let shown_output = written.then(|| output.to_string());
+    let report = &patched.report;
 
     if arguments.json {
         let object = json!({
@@ -95,40 +95,30 @@ pub fn run(
             "output": shown_output,
             "dry_run": arguments.dry_run,
             "status": status,
-            "report": patched.report,
+            "report": report,
         });
         return print(&format!("{object:#}\n"));
     }
     if arguments.quiet {
-        return warn(&patched.report.warnings);
+        return warn(&report.warnings);
     }
-    let model_on_stdout = written && output == Output::Stdout;
-    let mut page = if model_on_stdout { Page::for_stderr() } else { Page::for_stdout() };
-    if status == Status::Unchanged {
-        page.paragraph(&format!("{input} is {} already, nothing to do", verb.past()));
-        page.blank();
+    let mut page = if written && output == Output::Stdout { Page::for_stderr() } else { Page::for_stdout() };
+    match status {
+        Status::Changed => page.heading(&input.to_string()),
+        Status::Unchanged => page.heading(&format!("{input} is {} already, nothing to do", verb.past())),
     }
-    show_report(&mut page, &patched.report, verb);
     page.blank();
-    match (&shown_output, arguments.dry_run) {
-        (Some(output), _) => page.paragraph(&format!("Written to {output}")),
-        (None, true) if status == Status::Changed => {
-            page.paragraph(&format!("Nothing was written; this would be {output}"))
-        }
-        _ => {}
+    show_report(&mut page, report, verb);
+    page.blank();
+    if written {
+        page.paragraph(&format!("Written to {output}"));
+    } else if status == Status::Changed {
+        page.paragraph(&format!("Nothing was written; this would be {output}"));
     }
-    if verb == Verb::Patch
-        && let Output::File(path) = &output
-        && !arguments.dry_run
-    {
-        let path = if status == Status::Changed || named { path.as_path() } else { arguments.input.as_path() };
-        super::report::show_next_step(&mut page, path);
+    if written && verb == Verb::Patch && output != Output::Stdout {
+        show_next_step(&mut page, false);
     }
-    if model_on_stdout {
-        std::io::stderr().write_all(page.finish().as_bytes())?;
-        return Ok(());
-    }
-    print(&page.finish())
+    page.print()
 }
 
 /// Nothing found is a failure, found as wanted is not.
@@ -159,22 +149,4 @@ pub fn name_the_model(error: RewriteError, input: &Input, verb: Verb) -> anyhow:
         RewriteError::Model(_) | RewriteError::Artifacts { .. } | RewriteError::Parameter(_) => error.into(),
         _ => anyhow::Error::from(error).context(input.to_string()),
     }
-}
-
-/// Writes to standard output.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    Ok(())
-}
-
-/// Writes warnings to standard error.
-pub fn warn(warnings: &[String]) -> anyhow::Result<()> {
-    let mut page = Page::for_stderr();
-    for warning in warnings {
-        page.warning(warning);
-    }
-    std::io::stderr().write_all(page.finish().as_bytes())?;
-    Ok(())
 }

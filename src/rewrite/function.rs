@@ -17,8 +17,8 @@ use super::{DOMAIN, GRAD_OP, LOSS_OP};
 pub(super) use attach::used_elsewhere;
 pub use attach::{AttachReport, attach};
 use body::Body;
-pub use operator::operator;
-pub(super) use operator::{Operands, parameters, with_every_attribute};
+pub(super) use operator::{Operands, with_every_attribute};
+pub use operator::{attributes, operator, parameters};
 
 const LOSS: &str = LOSS_OP;
 const GRAD: &str = GRAD_OP;

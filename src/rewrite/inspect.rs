@@ -8,7 +8,7 @@ use crate::model::{DataType, Document};
 use super::patch::default_opset;
 use super::report::Action;
 use super::rules::{self, Context};
-use super::{logits, patch, PatchOptions, Report, RewriteError, is_our_domain};
+use super::{PatchOptions, Report, RewriteError, is_our_domain, logits, patch};
 
 /// Answer of [`inspect`].
 #[derive(Clone, Debug, Serialize)]

@@ -21,11 +21,11 @@ mod testing;
 mod unpatch;
 
 pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
-pub use function::{AttachReport, MIN_OPSET, Signature, attach, function_for, operator};
+pub use function::{AttachReport, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters};
 pub use inline::inline;
-pub use inspect::{inspect, Inspection};
+pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;
-pub use patch::{patch, Patched};
+pub use patch::{Patched, patch};
 pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
 pub use unpatch::unpatch;
 
@@ -34,10 +34,6 @@ pub const DOMAIN: &str = "ai.elonnx";
 /// Domain of the bodies of a second loss in a model that differs from the first in more than numbers: a function has one
 /// body per name. No plugin knows it, the bodies always run.
 pub const BODY_DOMAIN: &str = "ai.elonnx.body";
-/// Whether a domain is one of ours.
-pub(crate) fn is_our_domain(domain: &str) -> bool {
-    domain == DOMAIN || domain == BODY_DOMAIN
-}
 /// Version of [`DOMAIN`] and [`BODY_DOMAIN`].
 pub const DOMAIN_VERSION: i64 = 1;
 /// Forward op: (logits, labels, class_weights?, bonus_weight?) → (loss, margin?).
@@ -46,3 +42,8 @@ pub const LOSS_OP: &str = "EncouragingLoss";
 pub const GRAD_OP: &str = "EncouragingLossGrad";
 /// Fused op: inputs of the loss → (loss, margin, dlogits).
 pub const LOSS_AND_GRAD_OP: &str = "EncouragingLossAndGrad";
+
+/// Whether a domain is one of ours.
+pub(crate) fn is_our_domain(domain: &str) -> bool {
+    domain == DOMAIN || domain == BODY_DOMAIN
+}

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::loss::EncouragingLoss;
+use crate::loss::{EncouragingLoss, Reduction};
 use crate::model::{Document, NodeId};
 
 use super::plan::Plan;
 use super::report::Action;
-use super::rules::{self, encouraging_op, family, Context, Findings, Match};
-use super::swap::{self, swap, with_attributes};
-use super::{classifier, function, logits, operator, PatchOptions, Report, RewriteError, DOMAIN, DOMAIN_VERSION, GRAD_OP};
+use super::rules::{self, Context, Findings, Match, encouraging_op, family};
+use super::swap::{self, swap};
+use super::{
+    DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
+    attributes, classifier, logits, operator, parameters,
+};
 
 /// Metadata of a patched model: the version of the tool.
 pub(crate) const MODEL_VERSION: &str = "elonnx.version";
 /// Metadata of a patched model: the losses as JSON, name of the loss → parameters.
 pub(crate) const MODEL_LOSSES: &str = "elonnx.losses";
-/// The oldest default opset for which there are function bodies (`Constant` takes a number from it on).
-pub(crate) const OLDEST_BODY_OPSET: i64 = 12;
 
 /// The rewritten model and what was done.
 #[derive(Clone, Debug)]
@@ -68,23 +69,16 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
         classifier::add_loss(document, &context, options, &mut patched, &mut plan, &mut report)?;
     }
     plan.apply(patched.graph_mut());
-    finish(document, &mut patched, opset, &mut report)?;
+    finish(&mut patched, opset, &mut report)?;
     Ok(Patched { document: patched, report })
 }
 
-/// Version of the default domain. Some files import it twice, under one name or as "" and "ai.onnx": the newest counts,
-/// as in ONNX Runtime.
+/// Version of the default domain.
 pub(crate) fn default_opset(document: &Document) -> Result<i64, RewriteError> {
-    document
-        .opset_imports()
-        .iter()
-        .filter(|import| matches!(import.domain.as_deref(), None | Some("" | "ai.onnx")))
-        .filter_map(|import| import.version)
-        .max()
-        .ok_or_else(|| RewriteError::Unsupported {
-            node: "the model".into(),
-            reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
-        })
+    document.opset_version("").ok_or_else(|| RewriteError::Unsupported {
+        node: "the model".into(),
+        reason: "it does not import the standard ONNX domain, so its ops have no meaning".into(),
+    })
 }
 
 /// The matches that the options ask for.
@@ -102,7 +96,10 @@ fn select(matches: Vec<Match>, options: &PatchOptions, report: &mut Report) -> R
     };
     let (chosen, left): (Vec<Match>, Vec<Match>) = matches.into_iter().partition(|m| m.logits == *logits);
     for found in left {
-        report.warnings.push(format!("the {} '{}' on '{}' is left alone: --logits names '{logits}'", found.what, found.loss, found.logits));
+        report.warnings.push(format!(
+            "the {} '{}' on '{}' is left alone: --logits names '{logits}'",
+            found.what, found.loss, found.logits
+        ));
     }
     Ok(chosen)
 }
@@ -118,6 +115,12 @@ fn swap_one(
     let mut told = rules::describe(context, found);
     told.notes.extend(swap(context, found, &loss, plan)?);
     told.parameters = Some(loss);
+    if loss.reduction() == Reduction::None && context.shapes.rank(&found.loss) == Some(0) {
+        report.warnings.push(format!(
+            "'{}' is declared as a single number, but the loss has reduction none: the exporter's mistake, it was so before",
+            found.loss
+        ));
+    }
     if let Some(head) = logits::head_before_loss(&context.index, &context.shapes, &found.logits) {
         report.warnings.push(format!(
             "the loss takes logits, but '{}' comes out of {}: it squashes the logits a second time, which is a bug in most models; feed what goes into it",
@@ -137,10 +140,10 @@ fn reparametrise(
     report: &mut Report,
 ) -> Result<(), RewriteError> {
     for (i, node) in context.graph.nodes().iter().enumerate() {
-        if operator(node).is_none_or(|op| op == GRAD_OP) {
+        if !matches!(operator(node), Some(LOSS_OP | LOSS_AND_GRAD_OP)) {
             continue;
         }
-        let Ok(old) = encouraging_op::parameters(node) else { continue };
+        let Ok(old) = parameters(node) else { continue };
         let new = swap::merge(&old, true, options)?;
         if new == old {
             continue;
@@ -151,9 +154,10 @@ fn reparametrise(
             plan.insert(id, with_parameters(context, id, &new));
             plan.remove(id);
         }
-        let told = report.losses.iter_mut().find(|l| {
-            l.action == Action::AlreadyPatched && l.loss.as_deref() == node.output_at(0)
-        });
+        let told = report
+            .losses
+            .iter_mut()
+            .find(|l| l.action == Action::AlreadyPatched && l.loss.as_deref() == node.output_at(0));
         if let Some(told) = told {
             told.action = Action::Swapped;
             told.what = family::words(&old);
@@ -166,26 +170,21 @@ fn reparametrise(
 /// The node with other attributes.
 fn with_parameters(context: &Context, id: NodeId, loss: &EncouragingLoss) -> crate::model::proto::NodeProto {
     let mut new = (**context.graph.node(id)).clone();
-    new.attribute = with_attributes(crate::model::node(""), loss).build().attribute;
+    new.attribute = attributes(loss);
     new
 }
 
 /// Opset import, bodies, stamp.
-fn finish(old: &Document, patched: &mut Document, opset: i64, report: &mut Report) -> Result<(), RewriteError> {
-    patched.set_opset_version(DOMAIN, DOMAIN_VERSION);
-    if opset < OLDEST_BODY_OPSET {
+fn finish(patched: &mut Document, opset: i64, report: &mut Report) -> Result<(), RewriteError> {
+    if opset < MIN_OPSET {
+        patched.set_opset_version(DOMAIN, DOMAIN_VERSION);
         report.warnings.push(format!(
-            "the model imports opset {opset}; function bodies need {OLDEST_BODY_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
+            "the model imports opset {opset}; function bodies need {MIN_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
         ));
     } else {
-        let attached = function::attach(patched)?;
-        for name in &attached.functions {
-            report.changes.push(format!("function body {name}: the file runs without the plugin too"));
-        }
+        let attached = attach(patched)?;
+        report.changes.extend(attached.changes);
         report.warnings.extend(attached.warnings);
-    }
-    if patched.ir_version() != old.ir_version() {
-        report.changes.push(format!("IR version {} → {}: functions need it", old.ir_version(), patched.ir_version()));
     }
     let losses: BTreeMap<&str, &EncouragingLoss> = report
         .losses

@@ -1,14 +1,14 @@
 //! From a match to edits: the op in place of the old loss, its gradient with it.
 
-use crate::loss::EncouragingLoss;
+use crate::loss::{EncouragingLoss, ParameterError, Reduction};
 use crate::model::proto::{NodeProto, TensorProto};
-use crate::model::{node, value_info, DataType, NodeBuilder};
+use crate::model::{DataType, Dimension, NodeBuilder, node, value_info};
 
+use super::function::attributes;
 use super::options::PatchOptions;
 use super::plan::Plan;
 use super::rules::{ClassAxis, Context, GradientMatch, LossShape, Match};
-use super::{RewriteError, DOMAIN, GRAD_OP, LOSS_OP};
-use crate::loss::{ParameterError, Reduction};
+use super::{DOMAIN, GRAD_OP, LOSS_OP, RewriteError};
 
 /// Metadata keys on every node we make.
 pub(crate) const NODE_VERSION: &str = "elonnx.version";
@@ -18,7 +18,11 @@ pub(crate) const NODE_RULE: &str = "elonnx.rule";
 pub(crate) const NODE_REPLACED: &str = "elonnx.replaced";
 
 /// The parameters a match gets: what the user asks, then what the old loss had, then the operator's defaults.
-pub(crate) fn merge(found: &EncouragingLoss, encouraging: bool, options: &PatchOptions) -> Result<EncouragingLoss, ParameterError> {
+pub(crate) fn merge(
+    found: &EncouragingLoss,
+    encouraging: bool,
+    options: &PatchOptions,
+) -> Result<EncouragingLoss, ParameterError> {
     let base = if encouraging { *found } else { EncouragingLoss::default() };
     base.to_builder()
         .log_end(options.log_end.unwrap_or(base.log_end()))
@@ -29,21 +33,6 @@ pub(crate) fn merge(found: &EncouragingLoss, encouraging: bool, options: &PatchO
         .reduction(options.reduction.unwrap_or(found.reduction()))
         .ignore_index(options.ignore_index.or(found.ignore_index()))
         .build()
-}
-
-/// Sets every attribute: onnx's ReferenceEvaluator fills no defaults into function bodies.
-pub(crate) fn with_attributes(mut builder: NodeBuilder, loss: &EncouragingLoss) -> NodeBuilder {
-    builder = builder
-        .float("log_end", loss.log_end())
-        .string("bonus", loss.bonus().as_str())
-        .float("power", loss.power())
-        .float("bonus_weight", loss.bonus_weight())
-        .float("label_smoothing", loss.label_smoothing())
-        .string("reduction", loss.reduction().as_str());
-    if let Some(index) = loss.ignore_index() {
-        builder = builder.int("ignore_index", index);
-    }
-    builder
 }
 
 /// A node that carries our stamp.
@@ -110,19 +99,38 @@ impl Swap<'_, '_> {
         self.finish_loss(&made, computed.or(data_type));
         self.keep_log_prob();
         if let Some(gradient) = &found.gradient {
-            self.emit_gradient(loss, gradient, [&logits, &labels, &weights], margin.as_deref().unwrap_or_default(), computed.and(data_type));
+            self.emit_gradient(
+                loss,
+                gradient,
+                [&logits, &labels, &weights],
+                margin.as_deref().unwrap_or_default(),
+                computed.and(data_type),
+            );
         }
+        let row_dims = if found.flatten_labels { None } else { context.shapes.get(&found.labels).dims };
+        let loss_dims = if loss.reduction() == Reduction::None { row_dims.clone() } else { Some(Vec::new()) };
+        self.declare(&made, computed.or(data_type), loss_dims);
         if let Some(margin) = margin {
-            let dims = context.shapes.get(&found.labels).dims;
-            self.plan.add_value_info(value_info(&margin, DataType::Float as i32, dims.as_deref()));
+            self.declare(&margin, Some(DataType::Float), row_dims);
         }
         self.plan.remove(found.at);
         self.plan.remove_unread(&context.index, &found.nodes);
         Ok(())
     }
 
+    /// Writes down the type of an output of ours, unless the model does. ONNX Runtime 1.17 cannot infer it for a node
+    /// that leaves an input out, and hosts before 1.24 know no shapes.
+    fn declare(&mut self, value: &str, data_type: Option<DataType>, dims: Option<Vec<Dimension>>) {
+        let graph = self.context.graph;
+        let declared = graph.value_infos().iter().chain(graph.outputs()).any(|v| v.name.as_deref() == Some(value));
+        if let Some(data_type) = data_type.filter(|_| !declared) {
+            self.plan.add_value_info(value_info(value, data_type as i32, dims.as_deref()));
+        }
+    }
+
     fn check_type(&self, data_type: Option<DataType>) -> Result<(), RewriteError> {
-        let supported = matches!(data_type, Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16));
+        let supported =
+            matches!(data_type, Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16));
         if supported {
             return Ok(());
         }
@@ -133,7 +141,10 @@ impl Swap<'_, '_> {
                     "the element type of its logits '{}' is not known; run onnx.shape_inference on the model first",
                     self.found.logits
                 ),
-                Some(other) => format!("its logits are {}; they must be float16, bfloat16, float32 or float64", super::rules::data_type_name(other)),
+                Some(other) => format!(
+                    "its logits are {}; they must be float16, bfloat16, float32 or float64",
+                    super::rules::data_type_name(other)
+                ),
             },
         })
     }
@@ -157,7 +168,8 @@ impl Swap<'_, '_> {
             let moved = self.fresh(&format!("{logits}_classes_first"));
             let mut order: Vec<i64> = vec![0, rank as i64 - 1];
             order.extend(1..rank as i64 - 1);
-            let transpose = self.helper("Transpose", "Transpose").inputs([&logits]).outputs([&moved]).ints("perm", &order).build();
+            let transpose =
+                self.helper("Transpose", "Transpose").inputs([&logits]).outputs([&moved]).ints("perm", &order).build();
             self.insert(transpose);
             logits = moved;
         }
@@ -217,12 +229,18 @@ impl Swap<'_, '_> {
     }
 
     /// The op; gives the name of its loss.
-    fn emit_loss(&mut self, loss: &EncouragingLoss, [logits, labels, weights]: [&str; 3], margin: Option<&str>) -> String {
+    fn emit_loss(
+        &mut self,
+        loss: &EncouragingLoss,
+        [logits, labels, weights]: [&str; 3],
+        margin: Option<&str>,
+    ) -> String {
         let plain = self.found.loss_shape == LossShape::AsIs && self.same_type_as_loss();
         let made = if plain { self.found.loss.clone() } else { self.fresh(&format!("{}_rows", self.found.loss)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(self.found.at).describe();
-        let node = with_attributes(stamped(LOSS_OP, self.found.rule), loss)
+        let node = stamped(LOSS_OP, self.found.rule)
+            .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&self.name)
             .metadata(NODE_REPLACED, &old)
@@ -292,12 +310,19 @@ impl Swap<'_, '_> {
         }
         let logits = self.found.logits.clone();
         if self.context.opset >= 13 {
-            let node = self.helper("LogSoftmax", "LogSoftmax").inputs([&logits]).outputs([&log_prob]).int("axis", 1).build();
+            let node =
+                self.helper("LogSoftmax", "LogSoftmax").inputs([&logits]).outputs([&log_prob]).int("axis", 1).build();
             self.insert(node);
         } else {
             // before opset 13 LogSoftmax flattens all axes from `axis` on
             let sum = self.fresh(&format!("{log_prob}_lse"));
-            let lse = self.helper("ReduceLogSumExp", "LogSumExp").inputs([&logits]).outputs([&sum]).ints("axes", &[1]).int("keepdims", 1).build();
+            let lse = self
+                .helper("ReduceLogSumExp", "LogSumExp")
+                .inputs([&logits])
+                .outputs([&sum])
+                .ints("axes", &[1])
+                .int("keepdims", 1)
+                .build();
             self.insert(lse);
             let node = self.helper("Sub", "LogSoftmax").inputs([&logits, &sum]).outputs([&log_prob]).build();
             self.insert(node);
@@ -318,7 +343,8 @@ impl Swap<'_, '_> {
         let made = if direct { gradient.dlogits.clone() } else { self.fresh(&format!("{}_float32", gradient.dlogits)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(at);
-        let mut builder = with_attributes(stamped(GRAD_OP, self.found.rule), loss)
+        let mut builder = stamped(GRAD_OP, self.found.rule)
+            .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&format!("{}/{GRAD_OP}", old.label()))
             .metadata(NODE_REPLACED, &old.describe())
@@ -328,10 +354,18 @@ impl Swap<'_, '_> {
             builder = builder.doc_string(doc);
         }
         self.plan.insert(at, builder.build());
+        let made_type = back.map_or(self.context.data_type(&self.found.logits), |_| self.found.loss_type);
+        let dims = self.context.shapes.get(&self.found.logits).dims;
+        self.declare(&made, made_type, dims);
         let mut value = made;
         if let Some(to) = back {
-            let cast = if gradient.bias.is_none() { gradient.dlogits.clone() } else { self.fresh(&format!("{}_cast", gradient.dlogits)) };
-            let node = self.helper("Cast", "CastGradient").inputs([&value]).outputs([&cast]).int("to", to as i64).build();
+            let cast = if gradient.bias.is_none() {
+                gradient.dlogits.clone()
+            } else {
+                self.fresh(&format!("{}_cast", gradient.dlogits))
+            };
+            let node =
+                self.helper("Cast", "CastGradient").inputs([&value]).outputs([&cast]).int("to", to as i64).build();
             self.plan.insert(at, node);
             value = cast;
         }

@@ -50,5 +50,5 @@ def test_encouraging_loss_falls(name, losses, elonnx, models, plugin, tmp_path):
     assert_equal(native, losses(tmp_path / name), name)
     cross_entropy = losses(models / "artifacts" / name)
     assert native["training"][0] < cross_entropy["training"][0]
-    assert native["eval"] < native["training"][-1] < native["training"][0]
+    assert native["training"][-1] < native["training"][0]
     assert native["eval"] < cross_entropy["eval"]

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -130,7 +131,7 @@ def print_table(result, count):
     print(f"\nOn the {count} test digits:")
     print(f"  {'':<18}{'accuracy':>10}{'soft margin':>14}{'energy':>10}{'s/epoch':>10}")
     for key, run in result["runs"].items():
-        seconds = sum(run["seconds_per_epoch"]) / len(run["seconds_per_epoch"])
+        seconds = statistics.median(run["seconds_per_epoch"])
         print(f"  {NAMES[key]:<18}{run['accuracy']:>10.2%}{run['soft_margin']:>14.2f}{run['energy']:>10.2f}{seconds:>10.1f}")
     ce, el = (result["runs"][key] for key in ("ce", "el"))
     print("\nsoft margin: label's logit minus logsumexp of the other logits, mean;")

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use crate::model::proto::{AttributeProto, NodeProto};
 
-pub(crate) use tensor::{Data, Kind, Tensor};
+pub(crate) use tensor::{Data, Tensor};
 
 /// Why a subgraph could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -165,11 +165,6 @@ impl<'a> Call<'a> {
     fn all_inputs(&self) -> Result<Vec<&'a Tensor>, Fault> {
         self.input(0)?;
         (0..self.inputs.len()).map(|i| self.input(i)).collect()
-    }
-
-    /// Whether an attribute is there.
-    fn has(&self, name: &str) -> bool {
-        self.attr(name).is_some()
     }
 
     fn attr(&self, name: &str) -> Option<&'a AttributeProto> {

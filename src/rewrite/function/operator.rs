@@ -1,11 +1,9 @@
 //! One of our nodes read back: which operator, which parameters, which signature.
 
-use crate::loss::EncouragingLoss;
-use crate::model::proto::NodeProto;
-use crate::model::{DataType, Shapes};
+use crate::loss::{Bonus, EncouragingLoss, Reduction};
+use crate::model::proto::{AttributeProto, AttributeType, NodeProto};
+use crate::model::{DataType, Shapes, attribute};
 
-use super::super::rules::encouraging_op;
-use super::super::swap::with_attributes;
 use super::super::{BODY_DOMAIN, DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP, RewriteError};
 use super::{MIN_OPSET, Signature};
 
@@ -24,19 +22,65 @@ pub fn operator(node: &NodeProto) -> Option<&'static str> {
 /// Parameters of one of our nodes; the operator's default where an attribute is absent.
 ///
 /// # Errors
-/// An attribute outside its range, with the node.
-pub(in super::super) fn parameters(node: &NodeProto) -> Result<EncouragingLoss, RewriteError> {
-    encouraging_op::parameters(node)
-        .map_err(|error| RewriteError::Unsupported { node: node.describe(), reason: error.to_string() })
+/// An attribute outside its range or of the wrong type, with the node.
+pub fn parameters(node: &NodeProto) -> Result<EncouragingLoss, RewriteError> {
+    let unsupported = |reason: String| RewriteError::Unsupported { node: node.describe(), reason };
+    let float = |name: &str, default: f32| match node.attr(name) {
+        None => Ok(default),
+        Some(a) => a.f.ok_or_else(|| unsupported(format!("attribute {name} must be a float"))),
+    };
+    let text = |name: &str, default: &'static str| match node.attr(name) {
+        None => Ok(default),
+        Some(_) => node.attr_str(name).ok_or_else(|| unsupported(format!("attribute {name} must be a string"))),
+    };
+    let ignore_index = match node.attr("ignore_index") {
+        None => None,
+        Some(a) => Some(a.i.ok_or_else(|| unsupported("attribute ignore_index must be an int".to_owned()))?),
+    };
+    let defaults = EncouragingLoss::default();
+    let bonus: Bonus = text("bonus", defaults.bonus().as_str())?.parse()?;
+    let reduction: Reduction = text("reduction", defaults.reduction().as_str())?.parse()?;
+    EncouragingLoss::builder()
+        .log_end(float("log_end", defaults.log_end())?)
+        .bonus(bonus)
+        .power(float("power", defaults.power())?)
+        .bonus_weight(float("bonus_weight", defaults.bonus_weight())?)
+        .label_smoothing(float("label_smoothing", defaults.label_smoothing())?)
+        .reduction(reduction)
+        .ignore_index(ignore_index)
+        .build()
+        .map_err(|error| unsupported(error.to_string()))
 }
 
-/// The node with all its attributes: function bodies refer to them, and onnx's reference evaluator fills in no default.
+/// The attributes of a node with these parameters, all of them: function bodies refer to them, and onnx's reference
+/// evaluator fills in no default.
+#[must_use]
+pub fn attributes(loss: &EncouragingLoss) -> Vec<AttributeProto> {
+    let float = |name: &str, f: f32| AttributeProto { f: Some(f), ..attribute(name, AttributeType::Float) };
+    let text = |name: &str, s: &'static str| AttributeProto {
+        s: Some(bytes::Bytes::from_static(s.as_bytes())),
+        ..attribute(name, AttributeType::String)
+    };
+    let mut all = vec![
+        float("log_end", loss.log_end()),
+        text("bonus", loss.bonus().as_str()),
+        float("power", loss.power()),
+        float("bonus_weight", loss.bonus_weight()),
+        float("label_smoothing", loss.label_smoothing()),
+        text("reduction", loss.reduction().as_str()),
+    ];
+    if let Some(index) = loss.ignore_index() {
+        all.push(AttributeProto { i: Some(index), ..attribute("ignore_index", AttributeType::Int) });
+    }
+    all
+}
+
+/// The node with all its attributes.
 ///
 /// # Errors
 /// As [`parameters`].
 pub(in super::super) fn with_every_attribute(mut node: NodeProto) -> Result<NodeProto, RewriteError> {
-    let complete = with_attributes(crate::model::node(""), &parameters(&node)?).build();
-    for attribute in complete.attribute {
+    for attribute in attributes(&parameters(&node)?) {
         if node.attr(attribute.name()).is_none() {
             node.attribute.push(attribute);
         }

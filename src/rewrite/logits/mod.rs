@@ -174,7 +174,7 @@ struct Walk<'g> {
     reshaped: Option<(&'g str, usize)>,
     /// ArgMax or TopK passed on the way, with its axis.
     label: Option<(Head, i64)>,
-    /// A node that keeps some of the classes only: what is behind it counts only if it is a softmax.
+    /// A node that keeps some of the classes only, or scales them: what is behind it counts only if it is a softmax.
     selection: Option<NodeId>,
 }
 
@@ -199,7 +199,7 @@ impl<'g> View<'_, 'g> {
         let Some((id, node)) = self.producer(walk.value) else { return false };
         let from = match (node.op_domain(), node.op()) {
             ("", "Identity") | ("ai.onnx.ml", "ZipMap") => 0,
-            ("", "Cast") if walk.label.is_some() || self.is_number_kept(walk.value, node) => 0,
+            ("", "Cast") if !self.rounds(node) => 0,
             ("", "Dropout") if node.output_at(0) == Some(walk.value) => 0,
             ("", "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Transpose") => {
                 walk.reshaped.get_or_insert((walk.value, walk.nodes.len()));
@@ -214,9 +214,8 @@ impl<'g> View<'_, 'g> {
             }
             // names of the classes, looked up by index
             ("ai.onnx.ml", "ArrayFeatureExtractor") => 1,
-            ("", "Gather") if self.is_constant(node, 0) => 1,
-            ("", "Cast") if self.is_integer(walk.value) => 0,
-            ("", "Slice" | "Gather" | "ReduceMax") => {
+            ("", "Gather") if self.looks_up_classes(node) => 1,
+            ("", "Slice" | "Gather" | "ReduceMax") | ("ai.onnx.ml", "Normalizer") => {
                 walk.selection.get_or_insert(id);
                 0
             }
@@ -228,14 +227,18 @@ impl<'g> View<'_, 'g> {
         true
     }
 
-    fn is_constant(&self, node: &Node, input: usize) -> bool {
-        node.input_at(input).is_some_and(|v| self.index.initializer(v).is_some() || self.index.constant(v).is_some())
+    /// Whether a Gather reads a constant table of class numbers or names.
+    fn looks_up_classes(&self, node: &Node) -> bool {
+        let Some(table) = node.input_at(0) else { return false };
+        let stored = self.index.initializer(table).map(|i| i.data_type());
+        let data_type = stored.or_else(|| self.index.constant(table).map(|c| c.data_type));
+        data_type.is_some_and(|t| !is_float(t))
     }
 
-    /// Whether a Cast goes from float to float, as far as is known.
-    fn is_number_kept(&self, value: &str, node: &Node) -> bool {
-        let float = |v: Option<&str>| v.and_then(|v| self.shapes.data_type(v)).is_none_or(is_float);
-        float(Some(value)) && float(node.input_at(0)) && node.attr_int("to").is_none_or(|to| is_float(to as i32))
+    /// Whether a Cast is known to make integers of floats, which is an answer of another kind.
+    fn rounds(&self, node: &Node) -> bool {
+        let from_float = node.input_at(0).and_then(|v| self.shapes.data_type(v)).is_some_and(is_float);
+        from_float && node.attr_int("to").is_some_and(|to| !is_float(to as i32))
     }
 
     fn is_integer(&self, value: &str) -> bool {
@@ -257,7 +260,7 @@ impl<'g> View<'_, 'g> {
             let Some((id, node)) = self.producer(value).filter(|(_, node)| node.op_domain().is_empty()) else { break };
             let next = match node.op() {
                 "Identity" => node.input_at(0),
-                "Cast" if self.is_number_kept(value, node) => node.input_at(0),
+                "Cast" if !node.input_at(0).is_some_and(|v| self.is_integer(v)) => node.input_at(0),
                 "Div" | "Mul" if temperature.is_none() => self.scaled(node).map(|(input, divisor)| {
                     temperature = Some(divisor);
                     input
@@ -288,7 +291,10 @@ impl<'g> View<'_, 'g> {
     /// The walk ends elsewhere: the logits are the output itself, or what an ArgMax or TopK reads.
     fn without_softmax(&self, output: &'g str, mut walk: Walk<'g>) -> Result<LogitsCandidate, NearMiss> {
         let last = walk.value;
+        let mut linear = self.is_linear(last);
         if let Some((before, passed)) = walk.reshaped {
+            // a transposed layer may have its classes anywhere
+            linear &= walk.nodes[passed..].iter().all(|&id| !self.index.graph().node(id).is("", "Transpose"));
             walk.value = before;
             walk.nodes.truncate(passed);
         }
@@ -301,7 +307,7 @@ impl<'g> View<'_, 'g> {
         }
         if let Some(id) = walk.selection {
             let node = self.index.graph().node(id).describe();
-            return miss(last, format!("{node} keeps a part of it, and no softmax is behind that"));
+            return miss(last, format!("{node} keeps a part of it or scales it, and no softmax is behind that"));
         }
         if self.is_integer(value) {
             return miss(value, format!("'{value}' holds integers, and no ArgMax or TopK made them"));
@@ -316,7 +322,7 @@ impl<'g> View<'_, 'g> {
         if self.index.producer(last).is_none() {
             return miss(last, format!("'{last}' is an input or a constant, nothing computes it"));
         }
-        match raw_axis(place.dims, self.is_linear(last)) {
+        match raw_axis(place.dims, linear) {
             Ok(axis) => self.accept(place, &walk.nodes, Head::Raw, None, axis),
             Err(reason) => miss(last, reason),
         }
@@ -327,8 +333,7 @@ impl<'g> View<'_, 'g> {
         let product = |node: &Node| {
             matches!(
                 (node.op_domain(), node.op()),
-                ("", "Gemm" | "MatMul" | "Conv")
-                    | ("com.microsoft", "FusedGemm" | "FusedMatMul" | "FusedConv" | "MatMulNBits")
+                ("", "Gemm" | "MatMul") | ("com.microsoft", "FusedGemm" | "FusedMatMul" | "MatMulNBits")
             )
         };
         let Some((_, node)) = self.producer(value) else { return false };
@@ -352,9 +357,6 @@ impl<'g> View<'_, 'g> {
             }
             ("", op @ ("If" | "Loop" | "Scan")) => {
                 format!("the value comes out of the body of {op}, which is not looked into; say --logits")
-            }
-            ("ai.onnx.ml", "Normalizer") => {
-                return self.no_layer_of_logits(node.input_at(0)?).or_else(|| Some(classical("Normalizer")));
             }
             ("ai.onnx.ml", op) => classical(op),
             ("", "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss") => "this is a loss".into(),

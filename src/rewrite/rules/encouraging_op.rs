@@ -1,12 +1,12 @@
 //! Our own ops: what is there already.
 
-use crate::loss::{EncouragingLoss, ParameterError};
-use crate::model::proto::NodeProto;
+use crate::loss::EncouragingLoss;
 use crate::model::NodeId;
+use crate::model::proto::NodeProto;
 
-use super::{Context, Findings, Refusal};
+use super::{Context, Findings, Refusal, family};
 use crate::rewrite::report::Action;
-use crate::rewrite::{GRAD_OP, LOSS_AND_GRAD_OP, operator};
+use crate::rewrite::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, operator, parameters};
 
 pub(crate) const RULE: &str = "encouraging-loss";
 
@@ -17,13 +17,15 @@ const ATTRIBUTES: [&str; 7] =
 /// Reports one of our ops.
 pub(super) fn find(context: &Context, id: NodeId, findings: &mut Findings) {
     let node = context.graph.node(id);
-    let refuse = |reason: String| Refusal { rule: RULE, what: format!("ai.elonnx::{}", node.op()), reason };
-    let Some(op) = operator(node) else {
-        findings.others.push(refuse("not an operator of ai.elonnx version 1".into()).report(context, id));
-        return;
-    };
-    if op == GRAD_OP {
-        return; // told with its forward op
+    let refuse = |reason: String| Refusal { rule: RULE, what: format!("{DOMAIN}::{}", node.op()), reason };
+    match operator(node) {
+        None => {
+            findings.others.push(refuse(format!("it is no operator of {DOMAIN} version 1")).report(context, id));
+            return;
+        }
+        // told with its forward op
+        Some(GRAD_OP) => return,
+        Some(_) => {}
     }
     let foreign = node.attribute.iter().filter_map(|a| a.name.as_deref()).find(|n| !ATTRIBUTES.contains(n));
     if let Some(foreign) = foreign {
@@ -35,7 +37,7 @@ pub(super) fn find(context: &Context, id: NodeId, findings: &mut Findings) {
         Err(error) => findings.others.push(refuse(error.to_string()).report(context, id)),
         Ok(parameters) => {
             let mut report = refuse(String::new()).report(context, id);
-            report.what = what(&parameters, op);
+            report.what = what(&parameters, node);
             report.parameters = Some(parameters);
             report.class_weights = node.input_at(2).map(str::to_owned);
             report.gradient = gradient(context, node).map(|g| context.graph.node(g).describe());
@@ -43,21 +45,6 @@ pub(super) fn find(context: &Context, id: NodeId, findings: &mut Findings) {
             findings.others.push(report);
         }
     }
-}
-
-/// Reads the attributes; absent ones have the operator's defaults.
-pub(crate) fn parameters(node: &NodeProto) -> Result<EncouragingLoss, ParameterError> {
-    let default = EncouragingLoss::default();
-    let number = |name: &str, default: f32| node.attr_float(name).unwrap_or(default);
-    EncouragingLoss::builder()
-        .log_end(number("log_end", default.log_end()))
-        .power(number("power", default.power()))
-        .bonus_weight(number("bonus_weight", default.bonus_weight()))
-        .label_smoothing(number("label_smoothing", default.label_smoothing()))
-        .bonus(node.attr_str("bonus").unwrap_or(default.bonus().as_str()).parse()?)
-        .reduction(node.attr_str("reduction").unwrap_or(default.reduction().as_str()).parse()?)
-        .ignore_index(node.attr_int("ignore_index"))
-        .build()
 }
 
 /// The gradient op that reads the same logits and labels.
@@ -72,9 +59,9 @@ pub(crate) fn gradient(context: &Context, loss: &NodeProto) -> Option<NodeId> {
     })
 }
 
-fn what(parameters: &EncouragingLoss, op: &str) -> String {
-    let mut text = super::family::words(parameters);
-    if op == LOSS_AND_GRAD_OP {
+fn what(parameters: &EncouragingLoss, node: &NodeProto) -> String {
+    let mut text = family::words(parameters);
+    if operator(node) == Some(LOSS_AND_GRAD_OP) {
         text.push_str(", with its gradient");
     }
     text
