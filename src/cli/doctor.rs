@@ -11,7 +11,11 @@ use super::lib;
 use super::output::{Page, print};
 use crate::runtime::library::driver::{CudaDriver, cuda_driver};
 use crate::runtime::library::python::{Interpreter, interpreters};
-use crate::runtime::library::{self, Candidate, Origin};
+use crate::runtime::library::registration::registers;
+use crate::runtime::library::{self, Candidate, Origin, Version};
+
+/// What ONNX Runtime calls in a plugin.
+const ENTRY: &str = "RegisterCustomOps";
 
 /// Show what elonnx finds on this machine and what is missing
 ///
@@ -30,6 +34,8 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 struct Plugin {
     path: Option<PathBuf>,
+    /// The ONNX Runtime that took it.
+    registered_in: Option<Version>,
     problem: Option<String>,
 }
 
@@ -51,12 +57,10 @@ struct Advice {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let findings = Findings {
-        plugin: look_at_plugin(),
-        libraries: library::candidates(arguments.onnxruntime.as_deref()),
-        pythons: interpreters().collect(),
-        cuda: cuda_driver(),
-    };
+    let libraries = library::candidates(arguments.onnxruntime.as_deref());
+    let used = libraries.iter().find(|candidate| candidate.usable());
+    let findings =
+        Findings { plugin: look_at_plugin(used), libraries, pythons: interpreters().collect(), cuda: cuda_driver() };
     if arguments.json {
         print(&format!("{:#}\n", findings.object()))?;
     } else {
@@ -65,21 +69,28 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         page.print()?;
     }
     match findings.libraries.first() {
-        Some(Candidate { path, origin: Origin::Argument, problem: Some(problem), .. }) if !arguments.json => {
+        Some(Candidate { path, origin: Origin::Argument, problem: Some(problem), .. }) => {
             Err(WrongInput(format!("{} {problem}", path.display())).into())
         }
         _ => Ok(()),
     }
 }
 
-fn look_at_plugin() -> Plugin {
-    match lib::locate() {
-        Ok(path) => {
-            let problem = library::exports(&path, "RegisterCustomOps").err();
-            Plugin { path: Some(path), problem }
+/// Finds it, and has the library that elonnx would use register it.
+fn look_at_plugin(runtime: Option<&Candidate>) -> Plugin {
+    let path = match lib::locate() {
+        Ok(path) => path,
+        Err(error) => return Plugin { path: None, registered_in: None, problem: Some(error.to_string()) },
+    };
+    let mut plugin = Plugin { path: None, registered_in: None, problem: library::exports(&path, ENTRY).err() };
+    if let (None, Some(runtime)) = (&plugin.problem, runtime) {
+        match registers(&runtime.path, &path) {
+            Ok(()) => plugin.registered_in = runtime.version,
+            Err(reason) => plugin.problem = Some(format!("is refused by {}: {reason}", runtime.path.display())),
         }
-        Err(error) => Plugin { path: None, problem: Some(error.to_string()) },
     }
+    plugin.path = Some(path);
+    plugin
 }
 
 impl Findings {
@@ -98,10 +109,10 @@ impl Findings {
     fn advice(&self) -> Vec<Advice> {
         let mut advice = Vec::new();
         match &self.plugin {
-            Plugin { path: None, problem: Some(problem) } => {
+            Plugin { path: None, problem: Some(problem), .. } => {
                 advice.push(Advice { missing: "plugin", advice: problem.clone() });
             }
-            Plugin { path: Some(path), problem: Some(problem) } => advice.push(Advice {
+            Plugin { path: Some(path), problem: Some(problem), .. } => advice.push(Advice {
                 missing: "plugin",
                 advice: format!("{} {problem}; build it again with `cargo build --release`", path.display()),
             }),
@@ -148,11 +159,14 @@ impl Findings {
         page.blank();
         page.heading("Plugin");
         match &self.plugin {
-            Plugin { path: Some(path), problem: None } => {
+            Plugin { path: Some(path), problem: None, .. } => {
                 page.whole_row("ok", &path.display().to_string());
-                page.row("", "loads, has RegisterCustomOps");
+                match self.plugin.registered_in {
+                    Some(version) => page.row("", &format!("loads, and ONNX Runtime {version} registers it")),
+                    None => page.row("", &format!("loads, has {ENTRY}")),
+                }
             }
-            Plugin { path: Some(path), problem: Some(problem) } => {
+            Plugin { path: Some(path), problem: Some(problem), .. } => {
                 page.warning_row("fails", &format!("{} {problem}", path.display()));
             }
             Plugin { path: None, .. } => page.warning_row("missing", "see below"),
@@ -230,12 +244,15 @@ fn system() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::library::Version;
     use crate::runtime::library::python::Wheel;
 
     fn complete() -> Findings {
         Findings {
-            plugin: Plugin { path: Some("/opt/lib/libelonnx.so".into()), problem: None },
+            plugin: Plugin {
+                path: Some("/opt/lib/libelonnx.so".into()),
+                registered_in: Some(Version { major: 1, minor: 32, patch: 0 }),
+                problem: None,
+            },
             libraries: vec![
                 Candidate {
                     path: "/usr/lib/libonnxruntime.so".into(),
@@ -278,7 +295,7 @@ mod tests {
         let expected = "\
 Plugin
   ok          /opt/lib/libelonnx.so
-              loads, has RegisterCustomOps
+              loads, and ONNX Runtime 1.32.0 registers it
 
 ONNX Runtime libraries (1.17 or newer is needed)
   no          /usr/lib/libonnxruntime.so is 1.16.3; elonnx needs 1.17 or
@@ -305,7 +322,7 @@ Nothing is missing.
     fn what_is_missing_comes_with_what_to_do() {
         let mut findings = complete();
         findings.libraries.truncate(1);
-        findings.plugin = Plugin { path: None, problem: Some("found no libelonnx.so".into()) };
+        findings.plugin = Plugin { path: None, registered_in: None, problem: Some("found no libelonnx.so".into()) };
         let missing: Vec<&str> = findings.advice().iter().map(|advice| advice.missing).collect();
         assert_eq!(missing, ["plugin", "onnxruntime"]);
         assert!(findings.advice()[1].advice.contains("works in the Python above"));

@@ -1,6 +1,6 @@
 //! The `elonnx` command: one file per subcommand, and how they talk to people and programs.
 //!
-//! Results go to standard output, everything else to standard error. Exit codes are in [`exit`].
+//! Results go to standard output, everything else to standard error. Exit codes are in `exit`.
 
 mod completions;
 mod doctor;
@@ -84,7 +84,8 @@ fn run(command: Command) -> ExitCode {
         Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
-        Command::Doctor(arguments) => exit::finish(arguments.json, doctor::run(&arguments)),
+        // its report is printed before it fails
+        Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),
         Command::Completions(arguments) => exit::finish(false, completions::run(&arguments)),
         Command::Man(arguments) => exit::finish(false, man::run(&arguments)),

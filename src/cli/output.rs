@@ -106,6 +106,16 @@ impl Page {
         self.line(&line);
     }
 
+    /// A call in Python to copy; the argument gets a line of its own where the call is too long.
+    pub fn call(&mut self, function: &str, argument: &str) {
+        if function.len() + argument.chars().count() + "    ()".len() <= self.width {
+            self.code(&format!("{function}({argument})"));
+        } else {
+            self.code(&format!("{function}("));
+            self.code(&format!("    {argument})"));
+        }
+    }
+
     /// A label and what it says. Words that don't fit are shortened in the middle. Nothing for an empty value.
     pub fn row(&mut self, label: &str, value: &str) {
         self.labelled(Style::new(), label, value, LongWord::Shorten);
@@ -343,6 +353,14 @@ model.onnx
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_long_call_stays_valid_python() {
+        let mut page = Page::plain(40);
+        page.call("f", "\"short\"");
+        page.call("options.register", "\"/usr/lib/libelonnx.so\"");
+        assert_eq!(page.finish(), "    f(\"short\")\n    options.register(\n        \"/usr/lib/libelonnx.so\")\n");
     }
 
     #[test]

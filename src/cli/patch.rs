@@ -55,9 +55,6 @@ pub struct Arguments {
     /// Input to take as labels, or the name of the one to add [default: labels]
     #[arg(long, value_name = "NAME", help_heading = "Graph")]
     labels: Option<String>,
-    /// Artifacts: keep the op in eval_model.onnx too (export_model_for_inferencing fails on it then)
-    #[arg(long, help_heading = "Graph")]
-    native_eval: bool,
 }
 
 impl std::ops::Deref for Arguments {
@@ -96,9 +93,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.input.is_dir() {
         return run_artifacts(arguments, &options);
     }
-    if arguments.native_eval {
-        wrong_input!("--native-eval is for a folder of ORT Training artifacts; {} is none", arguments.input.display());
-    }
     rewrite::run(&arguments.rewrite, Verb::Patch, |document| crate::rewrite::patch(document, &options))
 }
 
@@ -107,10 +101,19 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     check_is_artifacts(folder)?;
     let output = resolve_folder(arguments, folder)?;
     let input = Input::File(folder.to_owned());
-    let report = patch_artifacts(folder, &output, options, arguments.native_eval, arguments.dry_run)
-        .map_err(|error| name_the_model(error, &input, Verb::Patch))?;
+    let rewrite = |dry_run| {
+        // resolve_folder has seen to --force
+        patch_artifacts(folder, &output, options, true, dry_run)
+            .map_err(|error| name_the_model(error, &input, Verb::Patch))
+    };
+    let mut report = rewrite(true)?;
     let status = status(&report, &input)?;
-    let shown_output = (!arguments.dry_run).then_some(&output);
+    // a pipeline that named its output finds it there, changed or not
+    let written = (status == Status::Changed || arguments.output.is_some()) && !arguments.dry_run;
+    if written {
+        report = rewrite(false)?;
+    }
+    let shown_output = written.then_some(&output);
 
     if arguments.json {
         let object = json!({
@@ -131,16 +134,16 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     }
     let mut page = Page::for_stdout();
     if status == Status::Unchanged {
-        page.heading(&format!("{input} is patched already, nothing to do"));
+        page.paragraph(&format!("{input} is patched already, nothing to do"));
         page.blank();
     }
     show_artifacts(&mut page, &report);
     page.blank();
-    if arguments.dry_run {
-        page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
-    } else {
+    if written {
         page.paragraph(&format!("Written to {}", output.display()));
         show_next_step(&mut page, true);
+    } else if status == Status::Changed {
+        page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
     }
     page.print()
 }

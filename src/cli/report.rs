@@ -58,6 +58,10 @@ pub fn show_report(page: &mut Page, report: &Report, verb: Verb) {
         }
         show_loss(page, loss, verb);
     }
+    show_changes(page, report);
+}
+
+fn show_changes(page: &mut Page, report: &Report) {
     if !report.changes.is_empty() || !report.warnings.is_empty() {
         page.blank();
     }
@@ -68,8 +72,7 @@ pub fn show_report(page: &mut Page, report: &Report, verb: Verb) {
 }
 
 fn show_loss(page: &mut Page, loss: &LossReport, verb: Verb) {
-    let place = if loss.place == "graph" { String::new() } else { format!(", in {}", loss.place) };
-    page.row("found", &format!("{}{place}", loss.what));
+    page.row("found", &format!("{}{}", loss.what, elsewhere(&loss.place)));
     page.row("rule", loss.rule);
     let forward: Vec<&str> =
         loss.nodes.iter().filter(|node| Some(*node) != loss.gradient.as_ref()).map(String::as_str).collect();
@@ -108,7 +111,13 @@ pub fn show_artifacts(page: &mut Page, report: &ArtifactsReport) {
     show_report(page, &report.training, Verb::Patch);
     page.blank();
     page.heading("eval_model.onnx");
-    show_report(page, &report.eval, Verb::Patch);
+    if same_losses(&report.training, &report.eval) {
+        page.blank();
+        page.row("becomes", "the same loss as in training_model.onnx");
+        show_changes(page, &report.eval);
+    } else {
+        show_report(page, &report.eval, Verb::Patch);
+    }
     page.blank();
     if !report.carried.is_empty() {
         let names: Vec<String> = report.carried.iter().map(|path| path.display().to_string()).collect();
@@ -119,12 +128,23 @@ pub fn show_artifacts(page: &mut Page, report: &ArtifactsReport) {
     }
 }
 
+/// Whether both were swapped for the same loss on the same values, as far as a reader is concerned.
+fn same_losses(training: &Report, eval: &Report) -> bool {
+    let alike = |a: &LossReport, b: &LossReport| {
+        a.action == Action::Swapped
+            && a.action == b.action
+            && (&a.what, &a.logits, &a.labels, &a.parameters) == (&b.what, &b.logits, &b.labels, &b.parameters)
+            && b.notes.iter().all(|note| a.notes.contains(note))
+    };
+    training.losses.len() == eval.losses.len() && training.losses.iter().zip(&eval.losses).all(|(a, b)| alike(a, b))
+}
+
 /// Why nothing matched: what was left alone, and what broke each pattern.
 pub fn show_near_misses(page: &mut Page, report: &Report) {
     for loss in &report.losses {
         if let Action::LeftAlone(reason) = &loss.action {
             page.blank();
-            page.row("found", &loss.what);
+            page.row("found", &format!("{}{}", loss.what, elsewhere(&loss.place)));
             page.row("nodes", &enumerate(&loss.nodes));
             page.row("left alone", reason);
         }
@@ -132,8 +152,7 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     for miss in &report.near_misses {
         page.blank();
         page.row("rule", miss.rule);
-        let place = if miss.place == "graph" { String::new() } else { format!(", in {}", miss.place) };
-        page.row("stopped at", &format!("{}{place}", miss.node));
+        page.row("stopped at", &format!("{}{}", miss.node, elsewhere(&miss.place)));
         page.row("because", &miss.reason);
     }
     if !report.warnings.is_empty() {
@@ -151,7 +170,7 @@ pub fn show_next_step(page: &mut Page, artifacts: bool) {
     page.blank();
     page.code("options = onnxruntime.SessionOptions()");
     match lib::locate() {
-        Ok(plugin) => page.code(&format!("options.register_custom_ops_library(\"{}\")", plugin.display())),
+        Ok(plugin) => page.call("options.register_custom_ops_library", &format!("\"{}\"", plugin.display())),
         Err(_) => page.code("options.register_custom_ops_library(plugin)  # `elonnx lib` says which"),
     }
     if artifacts {
@@ -194,6 +213,11 @@ fn kept_parameters(loss: &EncouragingLoss) -> String {
         parts.push(format!("ignore_index {label}"));
     }
     parts.join(", ")
+}
+
+/// The place, where it is not simply the graph.
+fn elsewhere(place: &str) -> String {
+    if place == "graph" { String::new() } else { format!(", in {place}") }
 }
 
 fn enumerate<S: AsRef<str>>(nodes: &[S]) -> String {
@@ -338,7 +362,11 @@ error: m.onnx: found no loss to swap and no logits to put one on
         };
         let text = shown(|page| show_artifacts(page, &report));
         assert!(text.starts_with("training_model.onnx\n\n  found"), "{text}");
-        assert!(text.contains("\n\neval_model.onnx\n\n  found"), "{text}");
+        assert!(text.contains("\n\neval_model.onnx\n\n  becomes     the same loss as in"), "{text}");
+        let mut other = report.clone();
+        other.eval.losses[0].logits = Some("scores".into());
+        let other = shown(|page| show_artifacts(page, &other));
+        assert!(other.contains("\n\neval_model.onnx\n\n  found"), "{other}");
         assert!(
             text.ends_with(
                 "\n\n  carried     checkpoint, optimizer_model.onnx\n  \

@@ -19,12 +19,7 @@ pub struct NodeBuilder {
 
 /// Starts a node of the standard domain.
 pub fn node(op_type: &str) -> NodeBuilder {
-    NodeBuilder {
-        node: NodeProto {
-            op_type: Some(op_type.to_owned()),
-            ..NodeProto::default()
-        },
-    }
+    NodeBuilder { node: NodeProto { op_type: Some(op_type.to_owned()), ..NodeProto::default() } }
 }
 
 impl NodeBuilder {
@@ -54,44 +49,29 @@ impl NodeBuilder {
 
     /// int attribute
     pub fn int(self, name: &str, value: i64) -> Self {
-        self.attribute(AttributeProto {
-            i: Some(value),
-            ..attribute(name, AttributeType::Int)
-        })
+        self.attribute(AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) })
     }
 
     /// float attribute
     pub fn float(self, name: &str, value: f32) -> Self {
-        self.attribute(AttributeProto {
-            f: Some(value),
-            ..attribute(name, AttributeType::Float)
-        })
+        self.attribute(AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) })
     }
 
     /// string attribute
     pub fn string(self, name: &str, value: &str) -> Self {
         let s = Some(Bytes::copy_from_slice(value.as_bytes()));
-        self.attribute(AttributeProto {
-            s,
-            ..attribute(name, AttributeType::String)
-        })
+        self.attribute(AttributeProto { s, ..attribute(name, AttributeType::String) })
     }
 
     /// ints attribute
     pub fn ints(self, name: &str, values: &[i64]) -> Self {
-        self.attribute(AttributeProto {
-            ints: values.to_vec(),
-            ..attribute(name, AttributeType::Ints)
-        })
+        self.attribute(AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) })
     }
 
     /// tensor attribute
     pub fn tensor(self, name: &str, value: &TensorProto) -> Self {
         let t = Some(value.encode_to_vec().into());
-        self.attribute(AttributeProto {
-            t,
-            ..attribute(name, AttributeType::Tensor)
-        })
+        self.attribute(AttributeProto { t, ..attribute(name, AttributeType::Tensor) })
     }
 
     /// any attribute; one of the same name is replaced
@@ -103,10 +83,7 @@ impl NodeBuilder {
 
     /// attribute that refers to the function's attribute `from`
     pub fn reference(self, name: &str, kind: AttributeType, from: &str) -> Self {
-        self.attribute(AttributeProto {
-            ref_attr_name: Some(from.to_owned()),
-            ..attribute(name, kind)
-        })
+        self.attribute(AttributeProto { ref_attr_name: Some(from.to_owned()), ..attribute(name, kind) })
     }
 
     /// All of these attributes, behind those there are.
@@ -146,45 +123,24 @@ fn names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Vec<String> {
 
 /// An attribute of a kind without value.
 pub fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(kind as i32),
-        ..AttributeProto::default()
-    }
+    AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
 }
 
 /// A metadata entry.
 pub fn metadata_entry(key: &str, value: &str) -> StringStringEntryProto {
-    StringStringEntryProto {
-        key: Some(key.to_owned()),
-        value: Some(value.to_owned()),
-    }
+    StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
 /// A tensor type; `None` dims: rank unknown.
 pub fn tensor_type(elem_type: i32, dims: Option<&[Dimension]>) -> TypeProto {
-    let shape = dims.map(|dims| TensorShapeProto {
-        dim: dims.iter().map(dimension).collect(),
-    });
-    TypeProto {
-        tensor_type: Some(TensorTypeProto {
-            elem_type: Some(elem_type),
-            shape,
-        }),
-        ..TypeProto::default()
-    }
+    let shape = dims.map(|dims| TensorShapeProto { dim: dims.iter().map(dimension).collect() });
+    TypeProto { tensor_type: Some(TensorTypeProto { elem_type: Some(elem_type), shape }), ..TypeProto::default() }
 }
 
 fn dimension(dim: &Dimension) -> DimensionProto {
     match dim {
-        Dimension::Known(value) => DimensionProto {
-            dim_value: Some(*value),
-            ..DimensionProto::default()
-        },
-        Dimension::Symbol(name) => DimensionProto {
-            dim_param: Some(name.clone()),
-            ..DimensionProto::default()
-        },
+        Dimension::Known(value) => DimensionProto { dim_value: Some(*value), ..DimensionProto::default() },
+        Dimension::Symbol(name) => DimensionProto { dim_param: Some(name.clone()), ..DimensionProto::default() },
         Dimension::Unknown => DimensionProto::default(),
     }
 }
@@ -224,9 +180,7 @@ mod tests {
             (Some(4), Some(0.5), Some("mean"))
         );
         assert_eq!(built.attr_ints("v"), Some(&[1, 2][..]));
-        let kinds: Vec<_> = ["i", "f", "s", "v", "t", "r"]
-            .map(|name| built.attr(name).unwrap().r#type())
-            .to_vec();
+        let kinds: Vec<_> = ["i", "f", "s", "v", "t", "r"].map(|name| built.attr(name).unwrap().r#type()).to_vec();
         use AttributeType::*;
         assert_eq!(kinds, [Int, Float, String, Ints, Tensor, Float]);
         assert_eq!(built.attr("r").unwrap().ref_attr_name(), "log_end");

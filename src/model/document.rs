@@ -91,15 +91,8 @@ impl Document {
         let file = File::open(path).map_err(|error| ModelError::io("open", path, error))?;
         let metadata = file.metadata().map_err(|error| ModelError::io("read", path, error))?;
         if !metadata.is_file() {
-            let what = if metadata.is_dir() {
-                "a folder"
-            } else {
-                "not a regular file"
-            };
-            return Err(ModelError::NotAFile {
-                path: path.to_owned(),
-                what,
-            });
+            let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
+            return Err(ModelError::NotAFile { path: path.to_owned(), what });
         }
         if metadata.len() == 0 {
             return Err(ModelError::Empty { file: name });
@@ -126,10 +119,7 @@ impl Document {
             return Err(ModelError::Empty { file: file.to_owned() });
         }
         Self::split(&bytes, file).map_err(|error| match format::recognise(&bytes) {
-            Some(format) => ModelError::OtherFormat {
-                file: file.to_owned(),
-                format,
-            },
+            Some(format) => ModelError::OtherFormat { file: file.to_owned(), format },
             None => error,
         })
     }
@@ -140,10 +130,7 @@ impl Document {
             path: None,
             fields: Vec::new(),
             graph: Graph::default(),
-            graph_header: GraphHeader {
-                bytes: Bytes::new(),
-                length: usize::MAX,
-            },
+            graph_header: GraphHeader { bytes: Bytes::new(), length: usize::MAX },
             ir_version: 0,
             producer_name: String::new(),
             producer_version: String::new(),
@@ -153,21 +140,14 @@ impl Document {
         };
         let mut has_graph = false;
         for found in Scanner::new(bytes) {
-            let at = |offset, place: &str| Location {
-                file: file.to_owned(),
-                offset,
-                place: place.to_owned(),
-            };
+            let at = |offset, place: &str| Location { file: file.to_owned(), offset, place: place.to_owned() };
             let found = found.map_err(|fault| fault.error(at(fault.offset, schema::MODEL_PLACE)))?;
             let payload = || bytes.slice(found.payload..found.end);
             let undecodable = |kind: &str, index: usize, error: prost::DecodeError| ModelError::Undecodable {
                 at: at(found.start, &format!("{kind}[{index}]")),
                 reason: error.to_string(),
             };
-            let mut field = Field {
-                number: found.number,
-                bytes: bytes.slice(found.start..found.end),
-            };
+            let mut field = Field { number: found.number, bytes: bytes.slice(found.start..found.end) };
             match (found.number, found.value) {
                 (IR_VERSION, Value::Varint(version)) => document.ir_version = version as i64,
                 (PRODUCER_NAME, value) => document.producer_name = value.text().unwrap_or_default().to_owned(),
@@ -176,10 +156,7 @@ impl Document {
                     has_graph = true;
                     document.graph = Graph::split(&payload(), &at(found.payload, "graph"))?;
                     let header = bytes.slice(found.start..found.payload);
-                    document.graph_header = GraphHeader {
-                        bytes: header,
-                        length: found.end - found.payload,
-                    };
+                    document.graph_header = GraphHeader { bytes: header, length: found.end - found.payload };
                     field.bytes = Bytes::new();
                 }
                 (OPSET_IMPORT, _) => document.opset_imports.push(
@@ -226,13 +203,7 @@ impl Document {
         let bytes = wire::int_field(IR_VERSION, version);
         match self.fields.iter_mut().rfind(|field| field.number == IR_VERSION) {
             Some(field) => field.bytes = bytes,
-            None => self.fields.insert(
-                0,
-                Field {
-                    number: IR_VERSION,
-                    bytes,
-                },
-            ),
+            None => self.fields.insert(0, Field { number: IR_VERSION, bytes }),
         }
     }
 
@@ -271,17 +242,10 @@ impl Document {
             Some(at) if self.opset_imports[at].version() == version => {}
             Some(at) => {
                 self.opset_imports[at].version = Some(version);
-                self.set_field(
-                    OPSET_IMPORT,
-                    at,
-                    wire::message_field(OPSET_IMPORT, &self.opset_imports[at]),
-                );
+                self.set_field(OPSET_IMPORT, at, wire::message_field(OPSET_IMPORT, &self.opset_imports[at]));
             }
             None => {
-                let opset = OperatorSetIdProto {
-                    domain: Some(domain.to_owned()),
-                    version: Some(version),
-                };
+                let opset = OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
                 self.add_field(OPSET_IMPORT, wire::message_field(OPSET_IMPORT, &opset));
                 self.opset_imports.push(opset);
             }
@@ -298,10 +262,7 @@ impl Document {
 
     /// Value of a `metadata_props` key; of the last one where a key occurs twice, as readers that fill a map see it.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata
-            .iter()
-            .rfind(|entry| entry.key() == key)
-            .map(|entry| entry.value())
+        self.metadata.iter().rfind(|entry| entry.key() == key).map(|entry| entry.value())
     }
 
     /// All `metadata_props`.
@@ -363,15 +324,11 @@ impl Document {
             Some(at) if *self.functions[at].proto == function => {}
             Some(at) => {
                 self.set_field(FUNCTIONS, at, wire::message_field(FUNCTIONS, &function));
-                self.functions[at] = Function {
-                    proto: Arc::new(function),
-                };
+                self.functions[at] = Function { proto: Arc::new(function) };
             }
             None => {
                 self.add_field(FUNCTIONS, wire::message_field(FUNCTIONS, &function));
-                self.functions.push(Function {
-                    proto: Arc::new(function),
-                });
+                self.functions.push(Function { proto: Arc::new(function) });
             }
         }
     }
@@ -390,11 +347,7 @@ impl Document {
     // ---- fields; `at` counts those of one number
 
     fn field_position(&self, number: u32, at: usize) -> Option<usize> {
-        let of_number = self
-            .fields
-            .iter()
-            .enumerate()
-            .filter(|(_, field)| field.number == number);
+        let of_number = self.fields.iter().enumerate().filter(|(_, field)| field.number == number);
         of_number.map(|(position, _)| position).nth(at)
     }
 
@@ -412,17 +365,8 @@ impl Document {
 
     /// After the last of its number; where there is none, in field order.
     fn add_field(&mut self, number: u32, bytes: Bytes) {
-        let after_same = self
-            .fields
-            .iter()
-            .rposition(|field| field.number == number)
-            .map(|last| last + 1);
-        let in_order = || {
-            self.fields
-                .iter()
-                .position(|field| field.number > number)
-                .unwrap_or(self.fields.len())
-        };
+        let after_same = self.fields.iter().rposition(|field| field.number == number).map(|last| last + 1);
+        let in_order = || self.fields.iter().position(|field| field.number > number).unwrap_or(self.fields.len());
         let position = after_same.unwrap_or_else(in_order);
         self.fields.insert(position, Field { number, bytes });
     }
@@ -449,11 +393,7 @@ impl Document {
     /// Tag and length of the graph field: the file's own while the length is the same, whatever varints it used.
     fn graph_header(&self) -> Bytes {
         let length = self.graph.encoded_len();
-        if length == self.graph_header.length {
-            self.graph_header.bytes.clone()
-        } else {
-            wire::header(GRAPH, length)
-        }
+        if length == self.graph_header.length { self.graph_header.bytes.clone() } else { wire::header(GRAPH, length) }
     }
 
     /// Size of the encoded model in bytes.
@@ -493,15 +433,13 @@ impl Document {
     ///
     /// # Errors
     /// Where the encoded model has 2 GiB or more, a data file is missing or in the way, or the system refuses; the old
-    /// file is whole then, and data files that were brought along are gone again.
+    /// file is whole then, and data files that were brought along are gone again. (A process that is killed can leave a
+    /// `.elonnx-….tmp` beside the old file.)
     pub fn save(&self, path: impl AsRef<Path>, external: ExternalData) -> Result<(), ModelError> {
         let path = path.as_ref();
         let length = self.encoded_len();
         if length > MAX_ENCODED_LEN {
-            return Err(ModelError::TooLarge {
-                path: path.to_owned(),
-                length,
-            });
+            return Err(ModelError::TooLarge { path: path.to_owned(), length });
         }
         let carried = external::carry(&self.external_references()?, self.path(), path, external)?;
         write::replace(path, |writer| self.write_to(writer))?;
@@ -514,4 +452,3 @@ fn same_domain(a: &str, b: &str) -> bool {
     let default = |domain: &str| matches!(domain, "" | "ai.onnx");
     a == b || (default(a) && default(b))
 }
-

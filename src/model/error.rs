@@ -5,11 +5,11 @@ use std::path::PathBuf;
 /// A place in an encoded model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The file, or "<memory>".
+    /// The file, or `<memory>`.
     pub file: String,
     /// Byte position in the file (in the encoded graph, for a graph that an attribute holds).
     pub offset: usize,
-    /// The message the position lies in, e.g. "graph.node[17]".
+    /// The message the position lies in, e.g. `graph.node[17]`.
     pub place: String,
 }
 
@@ -44,13 +44,13 @@ pub enum ModelError {
     /// A file without any byte.
     #[error("{file} is empty; an ONNX model has at least a graph")]
     Empty {
-        /// The file, or "<memory>".
+        /// The file, or `<memory>`.
         file: String,
     },
     /// Another format, recognised by its first bytes.
     #[error("{file} is not an ONNX model: it looks like {format}")]
     OtherFormat {
-        /// The file, or "<memory>".
+        /// The file, or `<memory>`.
         file: String,
         /// What it looks like and what to do, a clause.
         format: &'static str,
@@ -163,7 +163,7 @@ pub enum ModelError {
     /// A model without a graph.
     #[error("{file}: no graph in it; it is not an ONNX model, or only the beginning of one")]
     NoGraph {
-        /// The file, or "<memory>".
+        /// The file, or `<memory>`.
         file: String,
     },
     /// `external_data` that cannot be followed.
@@ -227,10 +227,6 @@ pub enum ModelError {
 
 impl ModelError {
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+        Self::Io { action, path: path.into(), source }
     }
 }

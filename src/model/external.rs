@@ -43,16 +43,11 @@ pub struct ExternalReference {
 impl ExternalReference {
     /// From the encoded entries of a checked tensor's `external_data`.
     pub(super) fn read(tensor: &str, entries: &[&[u8]]) -> Result<Self, ModelError> {
-        let fail = |reason: String| ModelError::ExternalData {
-            tensor: tensor.to_owned(),
-            reason,
-        };
+        let fail = |reason: String| ModelError::ExternalData { tensor: tensor.to_owned(), reason };
         let number = |key: &str, text: &str| {
-            text.trim().parse::<u64>().map_err(|_| {
-                fail(format!(
-                    "the {key} of its external data is '{text}', not a number of bytes"
-                ))
-            })
+            text.trim()
+                .parse::<u64>()
+                .map_err(|_| fail(format!("the {key} of its external data is '{text}', not a number of bytes")))
         };
         let (mut location, mut offset, mut length) = (None, 0, None);
         for entry in entries {
@@ -81,12 +76,7 @@ impl ExternalReference {
                 reason,
             });
         }
-        Ok(Self {
-            tensor: tensor.to_owned(),
-            location: location.into(),
-            offset,
-            length,
-        })
+        Ok(Self { tensor: tensor.to_owned(), location: location.into(), offset, length })
     }
 }
 
@@ -115,9 +105,7 @@ fn leads_out(location: &str) -> Option<&'static str> {
 
 /// All external references of a graph: initializers, sparse initializers, attributes, and graphs in attributes.
 pub(super) fn of_graph(graph: &Graph, references: &mut Vec<ExternalReference>) -> Result<(), ModelError> {
-    graph
-        .fields()
-        .try_for_each(|(number, field)| of_field(Kind::Graph, number, field, references))
+    graph.fields().try_for_each(|(number, field)| of_field(Kind::Graph, number, field, references))
 }
 
 /// All external references in one encoded field of a message of `kind`.
@@ -214,10 +202,7 @@ pub(super) fn carry(
             // read from memory: the data must be there already
             None if to.is_file() => {}
             None => {
-                return Err(ModelError::ExternalMissing {
-                    tensor: reference.tensor.clone(),
-                    path: to,
-                });
+                return Err(ModelError::ExternalMissing { tensor: reference.tensor.clone(), path: to });
             }
             Some(folder) if *folder == target_folder => {}
             Some(folder) => {
@@ -262,20 +247,16 @@ fn same_place(one: &Path, other: &Path) -> bool {
 fn inside(folder: &Path, reference: &ExternalReference) -> Result<PathBuf, ModelError> {
     let path = folder.join(normal(&reference.location));
     let file = path.canonicalize().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ModelError::ExternalMissing {
-            tensor: reference.tensor.clone(),
-            path: path.clone(),
-        },
+        std::io::ErrorKind::NotFound => {
+            ModelError::ExternalMissing { tensor: reference.tensor.clone(), path: path.clone() }
+        }
         _ => ModelError::io("find", &path, error),
     })?;
     if !file.starts_with(folder) {
         return Err(escape(reference, "which is a symbolic link that leads out of it"));
     }
     if !file.is_file() {
-        return Err(ModelError::NotAFile {
-            path: file,
-            what: "not a regular file",
-        });
+        return Err(ModelError::NotAFile { path: file, what: "not a regular file" });
     }
     Ok(file)
 }
@@ -300,10 +281,7 @@ fn bring(
     std::fs::create_dir_all(parent).map_err(|error| ModelError::io("create", parent, error))?;
     let inside = parent.canonicalize().is_ok_and(|parent| parent.starts_with(folder));
     if !inside {
-        return Err(escape(
-            reference,
-            "where a symbolic link in the new folder leads out of it",
-        ));
+        return Err(escape(reference, "where a symbolic link in the new folder leads out of it"));
     }
     if to.symlink_metadata().is_ok() {
         if same_file(from, to) || same_content(from, to).map_err(|error| ModelError::io("compare", to, error))? {

@@ -32,19 +32,13 @@ fn sample(bytes: &[u8]) -> &[u8] {
     if bytes.len() <= SAMPLE {
         return bytes;
     }
-    let end = (SAMPLE - 3..=SAMPLE)
-        .rev()
-        .find(|&end| bytes[end] & 0xc0 != 0x80)
-        .unwrap_or(SAMPLE);
+    let end = (SAMPLE - 3..=SAMPLE).rev().find(|&end| bytes[end] & 0xc0 != 0x80).unwrap_or(SAMPLE);
     &bytes[..end]
 }
 
 /// A length in 8 bytes, then that many bytes of JSON.
 fn safetensors_header(bytes: &[u8]) -> bool {
-    let length = bytes[..8]
-        .iter()
-        .rev()
-        .fold(0u64, |length, &byte| length << 8 | u64::from(byte));
+    let length = bytes[..8].iter().rev().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
     length < bytes.len() as u64
 }
 
@@ -62,10 +56,7 @@ mod tests {
         says(b"PK\x03\x04....", "zip");
         says(&[0x1f, 0x8b, 8, 0], "gzip");
         says(b"\x89HDF\r\n\x1a\n", "HDF5");
-        says(
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
-            "git lfs pull",
-        );
+        says(b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull");
         says(b"\x02\0\0\0\0\0\0\0{}", "safetensors");
         says("ünïcode text\n".repeat(40).as_bytes(), "text file");
         assert_eq!(recognise(&[8, 7, 0x12, 4, 0xff]), None);

@@ -111,10 +111,8 @@ impl Initializer {
     /// # Errors
     /// Where packed data inside the tensor is damaged.
     pub fn tensor(&self) -> Result<TensorProto, ModelError> {
-        TensorProto::decode(wire::payload(&self.field)).map_err(|error| ModelError::TensorData {
-            tensor: self.name().to_owned(),
-            reason: error.to_string(),
-        })
+        TensorProto::decode(wire::payload(&self.field))
+            .map_err(|error| ModelError::TensorData { tensor: self.name().to_owned(), reason: error.to_string() })
     }
 
     /// Length of the encoded tensor in bytes.
@@ -168,14 +166,7 @@ impl Graph {
     pub fn decode(bytes: Bytes, place: &str) -> Result<Self, ModelError> {
         const FILE: &str = "<graph attribute>";
         schema::check(&bytes, Kind::Graph, FILE, place)?;
-        Self::split(
-            &bytes,
-            &Location {
-                file: FILE.to_owned(),
-                offset: 0,
-                place: place.to_owned(),
-            },
-        )
+        Self::split(&bytes, &Location { file: FILE.to_owned(), offset: 0, place: place.to_owned() })
     }
 
     /// Splits a checked graph that starts at `origin`.
@@ -203,15 +194,9 @@ impl Graph {
                 NODE => {
                     let proto =
                         NodeProto::decode(payload()).map_err(|error| undecodable("node", nodes.len(), error))?;
-                    nodes.push(Node {
-                        field,
-                        proto: Arc::new(proto),
-                    });
+                    nodes.push(Node { field, proto: Arc::new(proto) });
                 }
-                INITIALIZER => initializers.push(Initializer {
-                    header: TensorHeader::read(&payload())?,
-                    field,
-                }),
+                INITIALIZER => initializers.push(Initializer { header: TensorHeader::read(&payload())?, field }),
                 INPUT | OUTPUT | VALUE_INFO => {
                     let (values, kind) = match found.number {
                         INPUT => (&mut inputs, "input"),
@@ -281,11 +266,7 @@ impl Graph {
 
     /// Removes nodes.
     pub fn remove_nodes(&mut self, nodes: &[NodeId]) {
-        let mut gone: Vec<usize> = nodes
-            .iter()
-            .map(|id| id.0)
-            .filter(|&at| at < self.nodes.len())
-            .collect();
+        let mut gone: Vec<usize> = nodes.iter().map(|id| id.0).filter(|&at| at < self.nodes.len()).collect();
         gone.sort_unstable();
         gone.dedup();
         for &at in gone.iter().rev() {
@@ -303,13 +284,7 @@ impl Graph {
         let at = at.min(self.nodes.len());
         self.layout.insert(NODE, at);
         let field = wire::message_field(NODE, &node);
-        Arc::make_mut(&mut self.nodes).insert(
-            at,
-            Node {
-                field,
-                proto: Arc::new(node),
-            },
-        );
+        Arc::make_mut(&mut self.nodes).insert(at, Node { field, proto: Arc::new(node) });
     }
 
     /// Puts another node in the place of one.
@@ -318,10 +293,7 @@ impl Graph {
     /// Where the id is of another graph, or from before an edit.
     pub fn replace_node(&mut self, id: NodeId, node: NodeProto) {
         let field = wire::message_field(NODE, &node);
-        Arc::make_mut(&mut self.nodes)[id.0] = Node {
-            field,
-            proto: Arc::new(node),
-        };
+        Arc::make_mut(&mut self.nodes)[id.0] = Node { field, proto: Arc::new(node) };
     }
 
     fn values_mut(&mut self, number: u32) -> &mut Values {
@@ -441,20 +413,17 @@ impl Graph {
         let mut outputs = self.outputs.fields.iter();
         let mut value_infos = self.value_infos.fields.iter();
         let mut others = self.others.iter();
-        self.layout
-            .runs()
-            .flat_map(|(number, count)| std::iter::repeat_n(number, count))
-            .filter_map(move |number| {
-                let field = match number {
-                    NODE => nodes.next(),
-                    INITIALIZER => initializers.next(),
-                    INPUT => inputs.next(),
-                    OUTPUT => outputs.next(),
-                    VALUE_INFO => value_infos.next(),
-                    _ => others.next(),
-                };
-                Some((number, field?))
-            })
+        self.layout.runs().flat_map(|(number, count)| std::iter::repeat_n(number, count)).filter_map(move |number| {
+            let field = match number {
+                NODE => nodes.next(),
+                INITIALIZER => initializers.next(),
+                INPUT => inputs.next(),
+                OUTPUT => outputs.next(),
+                VALUE_INFO => value_infos.next(),
+                _ => others.next(),
+            };
+            Some((number, field?))
+        })
     }
 
     /// Length of the encoded graph in bytes.
@@ -473,9 +442,7 @@ impl Graph {
 impl NodeProto {
     /// The encoded graphs in its attributes, outermost only.
     pub fn subgraphs(&self) -> impl Iterator<Item = &Bytes> {
-        self.attribute
-            .iter()
-            .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+        self.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
     }
 }
 
@@ -522,12 +489,7 @@ pub(super) fn outer_reads(graph: &[u8]) -> HashSet<&str> {
 }
 
 fn text_field(message: &[u8], number: u32) -> Option<&str> {
-    Scanner::new(message)
-        .map_while(Result::ok)
-        .filter(|found| found.number == number)
-        .last()?
-        .value
-        .text()
+    Scanner::new(message).map_while(Result::ok).filter(|found| found.number == number).last()?.value.text()
 }
 
 fn attribute_graphs(attribute: &[u8]) -> impl Iterator<Item = &[u8]> {

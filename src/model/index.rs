@@ -33,13 +33,7 @@ impl<'g> GraphIndex<'g> {
         for (at, node) in graph.nodes().iter().enumerate() {
             let id = NodeId(at);
             let outer: HashSet<&str> = node.subgraphs().flat_map(|inner| outer_reads(inner)).collect();
-            for name in node
-                .input
-                .iter()
-                .map(String::as_str)
-                .filter(|name| !name.is_empty())
-                .chain(outer)
-            {
+            for name in node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).chain(outer) {
                 let readers = consumers.entry(name).or_default();
                 if readers.last() != Some(&id) {
                     readers.push(id);
@@ -49,11 +43,8 @@ impl<'g> GraphIndex<'g> {
                 producers.entry(output.as_str()).or_insert(id);
             }
         }
-        let initializers: HashMap<&str, _> = graph
-            .initializers()
-            .iter()
-            .map(|tensor| (tensor.name(), tensor))
-            .collect();
+        let initializers: HashMap<&str, _> =
+            graph.initializers().iter().map(|tensor| (tensor.name(), tensor)).collect();
         Self {
             graph,
             producers,
@@ -135,47 +126,25 @@ fn small_initializer(tensor: &Initializer) -> Option<TensorValue> {
 }
 
 fn small(tensor: &TensorProto) -> Option<TensorValue> {
-    let elements = tensor
-        .dims
-        .iter()
-        .try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?))?;
-    (elements <= MAX_CONSTANT_ELEMENTS)
-        .then(|| TensorValue::decode(tensor).ok())
-        .flatten()
+    let elements =
+        tensor.dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?))?;
+    (elements <= MAX_CONSTANT_ELEMENTS).then(|| TensorValue::decode(tensor).ok()).flatten()
 }
 
 /// The tensor of a `Constant` node of numbers.
 fn constant_node(node: &NodeProto) -> Option<TensorValue> {
     let (float, int) = (DataType::Float as i32, DataType::Int64 as i32);
     let vector = |data_type, data: Vec<f64>| {
-        (data.len() <= MAX_CONSTANT_ELEMENTS).then(|| TensorValue {
-            data_type,
-            dims: vec![data.len() as i64],
-            data,
-        })
+        (data.len() <= MAX_CONSTANT_ELEMENTS).then(|| TensorValue { data_type, dims: vec![data.len() as i64], data })
     };
-    let attribute = node
-        .attribute
-        .iter()
-        .find(|attribute| attribute.name().starts_with("value"))?;
+    let attribute = node.attribute.iter().find(|attribute| attribute.name().starts_with("value"))?;
     match attribute.name() {
         "value" => {
-            let encoded = attribute
-                .t
-                .clone()
-                .filter(|tensor| tensor.len() <= MAX_CONSTANT_BYTES)?;
+            let encoded = attribute.t.clone().filter(|tensor| tensor.len() <= MAX_CONSTANT_BYTES)?;
             small(&TensorProto::decode(encoded).ok()?)
         }
-        "value_float" => Some(TensorValue {
-            data_type: float,
-            dims: vec![],
-            data: vec![attribute.f?.into()],
-        }),
-        "value_int" => Some(TensorValue {
-            data_type: int,
-            dims: vec![],
-            data: vec![attribute.i? as f64],
-        }),
+        "value_float" => Some(TensorValue { data_type: float, dims: vec![], data: vec![attribute.f?.into()] }),
+        "value_int" => Some(TensorValue { data_type: int, dims: vec![], data: vec![attribute.i? as f64] }),
         "value_floats" => vector(float, attribute.floats.iter().map(|&x| x.into()).collect()),
         "value_ints" => vector(int, attribute.ints.iter().map(|&x| x as f64).collect()),
         _ => None,

@@ -7,6 +7,10 @@ use std::collections::HashMap;
 
 use prost::Message;
 
+use super::dims::{
+    Dims, broadcast, clamp, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
+    without,
+};
 use super::index::GraphIndex;
 use super::proto::{DataType, NodeProto, TensorProto};
 use super::shape::{Dimension, MAX_RANK, ValueType};
@@ -17,8 +21,6 @@ const FLOAT: i32 = DataType::Float as i32;
 const INT32: i32 = DataType::Int32 as i32;
 const INT64: i32 = DataType::Int64 as i32;
 const UINT8: i32 = DataType::Uint8 as i32;
-
-type Dims = Vec<Dimension>;
 
 /// What is known so far.
 pub(super) struct Inference<'g> {
@@ -31,12 +33,7 @@ pub(super) struct Inference<'g> {
 
 impl<'g> Inference<'g> {
     pub(super) fn new(index: GraphIndex<'g>, opset: i64, types: HashMap<String, ValueType>) -> Self {
-        Self {
-            index,
-            opset,
-            types,
-            elements: HashMap::new(),
-        }
+        Self { index, opset, types, elements: HashMap::new() }
     }
 
     pub(super) fn into_types(self) -> HashMap<String, ValueType> {
@@ -53,19 +50,13 @@ impl<'g> Inference<'g> {
         for (at, found) in self.output_types(node).into_iter().enumerate() {
             if let Some(output) = node.output_at(at) {
                 let declared = self.types.remove(output).unwrap_or_default();
-                self.types.insert(
-                    output.to_owned(),
-                    ValueType::new(found.data_type, found.dims).completed(declared),
-                );
+                self.types.insert(output.to_owned(), ValueType::new(found.data_type, found.dims).completed(declared));
             }
         }
     }
 
     fn input(&self, node: &NodeProto, at: usize) -> ValueType {
-        node.input_at(at)
-            .and_then(|name| self.types.get(name))
-            .cloned()
-            .unwrap_or_default()
+        node.input_at(at).and_then(|name| self.types.get(name)).cloned().unwrap_or_default()
     }
 
     fn dims(&self, node: &NodeProto, at: usize) -> Option<Dims> {
@@ -83,9 +74,7 @@ impl<'g> Inference<'g> {
 
     /// An integer list that is an attribute in old opsets, an input in new ones.
     fn ints_of(&self, node: &NodeProto, name: &str, at: usize) -> Option<Vec<i64>> {
-        node.attr_ints(name)
-            .map(<[i64]>::to_vec)
-            .or_else(|| self.ints(node, at))
+        node.attr_ints(name).map(<[i64]>::to_vec).or_else(|| self.ints(node, at))
     }
 
     /// Elements of an integer input, as far as known.
@@ -109,10 +98,7 @@ impl<'g> Inference<'g> {
             "Gather" if node.attr_int("axis").unwrap_or(0) == 0 => {
                 let data = self.vector(node, 0)?;
                 let indices = self.ints(node, 1).filter(|indices| indices.len() <= MAX_RANK)?;
-                indices
-                    .iter()
-                    .map(|&index| data.get(position(index, data.len())?).cloned())
-                    .collect()
+                indices.iter().map(|&index| data.get(position(index, data.len())?).cloned()).collect()
             }
             "Concat" => {
                 let mut all = Dims::new();
@@ -247,26 +233,18 @@ impl<'g> Inference<'g> {
             "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" => {
                 one(Some(BOOL), self.broadcast_inputs(node))
             }
-            "Where" => one(
-                self.data_type(node, 1).or(self.data_type(node, 2)),
-                self.broadcast_inputs(node),
-            ),
+            "Where" => one(self.data_type(node, 1).or(self.data_type(node, 2)), self.broadcast_inputs(node)),
             "Cast" => one(node.attr_int("to").map(|to| to as i32), first.dims),
             "CastLike" => one(self.data_type(node, 1), first.dims),
             "Constant" => constant(node).into_iter().collect(),
             "ConstantOfShape" => {
-                let value = node
-                    .attr("value")
-                    .and_then(|value| TensorProto::decode(value.t.clone()?).ok());
+                let value = node.attr("value").and_then(|value| TensorProto::decode(value.t.clone()?).ok());
                 let data_type = value.map_or(FLOAT, |value| value.data_type());
                 one(Some(data_type), self.target_shape(node, 0).map(only_sizes))
             }
-            "Shape" => one(
-                Some(INT64),
-                Some(vec![
-                    first.dims.map_or(Unknown, |dims| size(shape_range(node, dims).len())),
-                ]),
-            ),
+            "Shape" => {
+                one(Some(INT64), Some(vec![first.dims.map_or(Unknown, |dims| size(shape_range(node, dims).len()))]))
+            }
             "Size" => one(Some(INT64), Some(vec![])),
             "Gemm" => one(data_type, self.gemm(node)),
             "MatMul" => one(data_type, matmul(first.dims, self.dims(node, 1))),
@@ -276,18 +254,12 @@ impl<'g> Inference<'g> {
             "ConvTranspose" => one(data_type, self.conv_transpose(node)),
             "MaxPool" | "AveragePool" | "LpPool" => {
                 let dims = self.pool(node);
-                vec![
-                    ValueType::new(data_type, dims.clone()),
-                    ValueType::new(Some(INT64), dims),
-                ]
+                vec![ValueType::new(data_type, dims.clone()), ValueType::new(Some(INT64), dims)]
             }
             "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => one(
                 data_type,
                 first.dims.map(|dims| {
-                    dims.into_iter()
-                        .enumerate()
-                        .map(|(at, dim)| if at < 2 { dim } else { Known(1) })
-                        .collect()
+                    dims.into_iter().enumerate().map(|(at, dim)| if at < 2 { dim } else { Known(1) }).collect()
                 }),
             ),
             "Flatten" => one(data_type, flatten(node, first.dims)),
@@ -308,11 +280,9 @@ impl<'g> Inference<'g> {
             "Concat" => one(data_type, self.concat(node)),
             "Split" => self.split(node),
             "Slice" => one(data_type, self.slice(node)),
-            "Expand" => one(
-                data_type,
-                self.target_shape(node, 1)
-                    .and_then(|target| broadcast(first.dims?, only_sizes(target))),
-            ),
+            "Expand" => {
+                one(data_type, self.target_shape(node, 1).and_then(|target| broadcast(first.dims?, only_sizes(target))))
+            }
             "Tile" => one(data_type, self.tile(node)),
             "Pad" | "Resize" | "Upsample" => one(data_type, first.dims.map(|dims| vec![Unknown; dims.len()])),
             "OneHot" => one(self.data_type(node, 2), self.one_hot(node)),
@@ -320,18 +290,12 @@ impl<'g> Inference<'g> {
             "NonZero" => one(Some(INT64), first.dims.map(|dims| vec![size(dims.len()), Unknown])),
             "TopK" => {
                 let dims = self.top_k(node);
-                vec![
-                    ValueType::new(data_type, dims.clone()),
-                    ValueType::new(Some(INT64), dims),
-                ]
+                vec![ValueType::new(data_type, dims.clone()), ValueType::new(Some(INT64), dims)]
             }
             "DequantizeLinear" => one(self.data_type(node, 1), first.dims),
-            "QuantizeLinear" => one(
-                self.data_type(node, 2)
-                    .or(Some(UINT8))
-                    .filter(|_| node.attr("output_dtype").is_none()),
-                first.dims,
-            ),
+            "QuantizeLinear" => {
+                one(self.data_type(node, 2).or(Some(UINT8)).filter(|_| node.attr("output_dtype").is_none()), first.dims)
+            }
             "LSTM" | "GRU" | "RNN" => self.recurrent(node),
             "SoftmaxCrossEntropyLoss" => vec![self.loss(node), first],
             "NegativeLogLikelihoodLoss" => vec![self.loss(node)],
@@ -355,10 +319,7 @@ impl<'g> Inference<'g> {
                 vec![self.input(node, 0)]
             }
             "FusedMatMul" if node.attr_int("transA").unwrap_or(0) == 0 && node.attr_int("transB").unwrap_or(0) == 0 => {
-                vec![ValueType::new(
-                    self.data_type(node, 0),
-                    matmul(self.dims(node, 0), self.dims(node, 1)),
-                )]
+                vec![ValueType::new(self.data_type(node, 0), matmul(self.dims(node, 0), self.dims(node, 1)))]
             }
             "FusedMatMul" => vec![ValueType::new(self.data_type(node, 0), None)],
             "SoftmaxCrossEntropyLossInternal" => vec![self.loss(node), self.input(node, 0)],
@@ -407,11 +368,7 @@ impl<'g> Inference<'g> {
     }
 
     fn einsum(&self, node: &NodeProto) -> Option<Dims> {
-        let equation: String = node
-            .attr_str("equation")?
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .collect();
+        let equation: String = node.attr_str("equation")?.chars().filter(|c| !c.is_whitespace()).collect();
         let (terms, output) = equation.split_once("->")?;
         if equation.contains('.') {
             return None;
@@ -421,21 +378,14 @@ impl<'g> Inference<'g> {
             let dims = self.dims(node, at).filter(|dims| dims.len() == term.chars().count());
             sizes.extend(term.chars().zip(dims.into_iter().flatten()));
         }
-        Some(
-            output
-                .chars()
-                .map(|letter| sizes.get(&letter).cloned().unwrap_or(Unknown))
-                .collect(),
-        )
+        Some(output.chars().map(|letter| sizes.get(&letter).cloned().unwrap_or(Unknown)).collect())
     }
 
     fn conv(&self, node: &NodeProto) -> Option<Dims> {
         let (data, weight) = (self.dims(node, 0), self.dims(node, 1));
         let rank = data.as_ref().or(weight.as_ref())?.len();
         let data = data.unwrap_or_else(|| vec![Unknown; rank]);
-        let weight = weight
-            .filter(|weight| weight.len() == rank)
-            .unwrap_or_else(|| vec![Unknown; rank]);
+        let weight = weight.filter(|weight| weight.len() == rank).unwrap_or_else(|| vec![Unknown; rank]);
         let kernel = node
             .attr_ints("kernel_shape")
             .map(<[i64]>::to_vec)
@@ -450,8 +400,7 @@ impl<'g> Inference<'g> {
         let per_group = weight.and_then(|weight| weight.get(1)?.known());
         let channels = per_group.and_then(|channels| channels.checked_mul(node.attr_int("group").unwrap_or(1)));
         let mut dims = vec![Unknown; data.len()];
-        dims.get_mut(..2)?
-            .clone_from_slice(&[data[0].clone(), channels.map_or(Unknown, Dimension::of)]);
+        dims.get_mut(..2)?.clone_from_slice(&[data[0].clone(), channels.map_or(Unknown, Dimension::of)]);
         Some(dims)
     }
 
@@ -479,9 +428,7 @@ impl<'g> Inference<'g> {
         if let Some(free) = dims.iter().position(|dim| *dim == Known(-1)) {
             dims[free] = Unknown;
             let rest = dims.iter().enumerate().filter(|(at, _)| *at != free);
-            let rest: Option<Vec<_>> = rest
-                .map(|(_, dim)| Some(dim.clone()).filter(|dim| *dim != Unknown))
-                .collect();
+            let rest: Option<Vec<_>> = rest.map(|(_, dim)| Some(dim.clone()).filter(|dim| *dim != Unknown)).collect();
             if let (Some(data), Some(rest)) = (data, rest) {
                 dims[free] = quotient(data, rest);
             }
@@ -505,26 +452,14 @@ impl<'g> Inference<'g> {
         let rank = data.len().checked_add(axes.len()).filter(|&rank| rank <= MAX_RANK)?;
         let axes: Vec<usize> = axes.iter().map(|&axis| position(axis, rank)).collect::<Option<_>>()?;
         let mut data = data.into_iter();
-        (0..rank)
-            .map(|at| {
-                if axes.contains(&at) {
-                    Some(Known(1))
-                } else {
-                    data.next()
-                }
-            })
-            .collect()
+        (0..rank).map(|at| if axes.contains(&at) { Some(Known(1)) } else { data.next() }).collect()
     }
 
     fn reduce(&self, node: &NodeProto) -> Option<Dims> {
         let dims = self.dims(node, 0)?;
         let keep = node.attr_int("keepdims").unwrap_or(1) != 0;
         let given = node.attr("axes").is_some() || node.input_at(1).is_some();
-        let axes = if given {
-            self.ints_of(node, "axes", 1)
-        } else {
-            Some(vec![])
-        };
+        let axes = if given { self.ints_of(node, "axes", 1) } else { Some(vec![]) };
         match axes {
             Some(axes) if axes.is_empty() && node.attr_int("noop_with_empty_axes").unwrap_or(0) != 0 => Some(dims),
             Some(axes) if axes.is_empty() => {
@@ -562,9 +497,7 @@ impl<'g> Inference<'g> {
                     *mine = theirs;
                 }
             }
-            all[axis] = sum
-                .and_then(|(one, other)| one.checked_add(other))
-                .map_or(Unknown, Known);
+            all[axis] = sum.and_then(|(one, other)| one.checked_add(other)).map_or(Unknown, Known);
         }
         Some(all)
     }
@@ -580,10 +513,7 @@ impl<'g> Inference<'g> {
         let given = node.attr("split").is_some() || node.input_at(1).is_some();
         let sizes = self.ints_of(node, "split", 1);
         let parts = node.output.len() as i64;
-        let equal = dims[axis]
-            .known()
-            .filter(|size| !given && parts > 0 && size % parts == 0)
-            .map(|size| size / parts);
+        let equal = dims[axis].known().filter(|size| !given && parts > 0 && size % parts == 0).map(|size| size / parts);
         let part = |at: usize| {
             let size = sizes.as_ref().and_then(|sizes| sizes.get(at).copied()).or(equal);
             let mut dims = dims.clone();
@@ -614,9 +544,9 @@ impl<'g> Inference<'g> {
             let axis = position(axis, dims.len())?;
             let range = (starts.get(at)?, ends.get(at)?, steps.get(at)?);
             dims[axis] = match (dims[axis].known(), range) {
-                (Some(size), (&start, &end, 1)) => {
-                    let size = usize::try_from(size).ok()?;
-                    self::size(clamp(end, size).saturating_sub(clamp(start, size)))
+                (Some(length), (&start, &end, 1)) => {
+                    let length = usize::try_from(length).ok()?;
+                    size(clamp(end, length).saturating_sub(clamp(start, length)))
                 }
                 _ => Unknown,
             };
@@ -659,104 +589,21 @@ impl<'g> Inference<'g> {
     /// Y [sequence, directions, batch, hidden], then Y_h and Y_c [directions, batch, hidden] (layout 0).
     fn recurrent(&self, node: &NodeProto) -> Vec<ValueType> {
         let data_type = self.data_type(node, 0);
-        let dims = self
-            .dims(node, 0)
-            .filter(|dims| dims.len() == 3 && node.attr_int("layout").unwrap_or(0) == 0);
+        let dims = self.dims(node, 0).filter(|dims| dims.len() == 3 && node.attr_int("layout").unwrap_or(0) == 0);
         let Some([sequence, batch, _]) = dims.as_deref() else {
             return vec![ValueType::new(data_type, None); node.output.len().min(3)];
         };
-        let directions = Known(if node.attr_str("direction") == Some("bidirectional") {
-            2
-        } else {
-            1
-        });
+        let directions = Known(if node.attr_str("direction") == Some("bidirectional") { 2 } else { 1 });
         let hidden = node.attr_int("hidden_size").map_or(Unknown, Dimension::of);
         let state = ValueType::new(data_type, Some(vec![directions.clone(), batch.clone(), hidden.clone()]));
-        let all = ValueType::new(
-            data_type,
-            Some(vec![sequence.clone(), directions, batch.clone(), hidden]),
-        );
+        let all = ValueType::new(data_type, Some(vec![sequence.clone(), directions, batch.clone(), hidden]));
         vec![all, state.clone(), state]
     }
 }
-
-fn size(count: usize) -> Dimension {
-    i64::try_from(count).map_or(Unknown, Known)
-}
-
-/// An axis or index that may count from the end.
-fn position(index: i64, length: usize) -> Option<usize> {
-    let length = i64::try_from(length).ok()?;
-    let index = if index < 0 { index.checked_add(length)? } else { index };
-    usize::try_from(index).ok().filter(|_| index < length)
-}
-
-/// A slice bound that may count from the end or lie outside.
-fn clamp(bound: i64, length: usize) -> usize {
-    let length = length as i64;
-    let bound = if bound < 0 { bound.saturating_add(length) } else { bound };
-    bound.clamp(0, length) as usize
-}
-
-/// What was an element is a size now: negative ones say nothing.
-fn only_sizes(dims: Dims) -> Dims {
-    dims.into_iter()
-        .map(|dim| dim.known().map_or(dim, Dimension::of))
-        .collect()
-}
-
-/// The part of a shape that `Shape` with start and end gives.
-fn shape_range(node: &NodeProto, dims: Dims) -> Dims {
-    let start = clamp(node.attr_int("start").unwrap_or(0), dims.len());
-    let end = clamp(node.attr_int("end").unwrap_or(i64::MAX), dims.len());
-    dims[start..end.max(start)].to_vec()
-}
-
-/// NumPy broadcasting; `None` where the shapes do not fit.
-fn broadcast(one: Dims, other: Dims) -> Option<Dims> {
-    let (mut long, short) = if one.len() >= other.len() {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    let offset = long.len() - short.len();
-    for (mine, theirs) in long[offset..].iter_mut().zip(short) {
-        *mine = match (&*mine, theirs) {
-            (Known(1), theirs) => theirs,
-            (mine, Known(1)) => mine.clone(),
-            (Known(one), Known(other)) if *one != other => return None,
-            (Known(one), _) => Known(*one),
-            (_, Known(other)) => Known(other),
-            (mine, theirs) if *mine == theirs => theirs,
-            // either could be 1
-            _ => Unknown,
-        };
-    }
-    Some(long)
-}
-
-fn matmul(one: Option<Dims>, other: Option<Dims>) -> Option<Dims> {
-    let (one, other) = (one?, other?);
-    match (&one[..], &other[..]) {
-        ([_], [_]) => Some(vec![]),
-        ([_], [batch @ .., _, columns]) => Some([batch, std::slice::from_ref(columns)].concat()),
-        ([batch @ .., rows, _], [_]) => Some([batch, std::slice::from_ref(rows)].concat()),
-        ([one @ .., rows, _], [other @ .., _, columns]) => {
-            let mut dims = broadcast(one.to_vec(), other.to_vec())?;
-            dims.extend([rows.clone(), columns.clone()]);
-            Some(dims)
-        }
-        _ => None,
-    }
-}
-
 fn constant(node: &NodeProto) -> Option<ValueType> {
     let vector = |data_type, length| Some(ValueType::new(Some(data_type), Some(vec![size(length)])));
     let scalar = |data_type| Some(ValueType::new(Some(data_type), Some(vec![])));
-    let attribute = node
-        .attribute
-        .iter()
-        .find(|attribute| attribute.name().starts_with("value"))?;
+    let attribute = node.attribute.iter().find(|attribute| attribute.name().starts_with("value"))?;
     match attribute.name() {
         "value" => {
             let header = super::graph::TensorHeader::read(attribute.t.as_ref()?).ok()?;
@@ -769,131 +616,6 @@ fn constant(node: &NodeProto) -> Option<ValueType> {
         "value_ints" => vector(INT64, attribute.ints.len()),
         _ => None,
     }
-}
-
-fn flatten(node: &NodeProto, dims: Option<Dims>) -> Option<Dims> {
-    let Some(dims) = dims else {
-        return Some(vec![Unknown, Unknown]);
-    };
-    let axis = clamp(node.attr_int("axis").unwrap_or(1), dims.len());
-    Some(vec![product(&dims[..axis]), product(&dims[axis..])])
-}
-
-fn product(dims: &[Dimension]) -> Dimension {
-    match dims {
-        [only] => only.clone(),
-        dims => dims
-            .iter()
-            .try_fold(1i64, |product, dim| product.checked_mul(dim.known()?))
-            .map_or(Unknown, Known),
-    }
-}
-
-/// What is left for the free dimension of a reshape: equal symbols cancel, the rest must be known.
-fn quotient(mut data: Dims, rest: Dims) -> Dimension {
-    let mut divisor = 1i64;
-    for dim in rest {
-        match dim {
-            Known(size) => match divisor.checked_mul(size) {
-                Some(product) => divisor = product,
-                None => return Unknown,
-            },
-            symbol => match data.iter().position(|dim| *dim == symbol) {
-                Some(at) => drop(data.remove(at)),
-                None => return Unknown,
-            },
-        }
-    }
-    if let (1, [only]) = (divisor, &data[..]) {
-        return only.clone();
-    }
-    match product(&data) {
-        Known(size) if divisor > 0 && size % divisor == 0 => Known(size / divisor),
-        // [batch, 3, 4] to [-1, 12]
-        _ => {
-            let symbols: Vec<_> = data.iter().filter(|dim| dim.known().is_none()).collect();
-            let known: Dims = data.iter().filter(|dim| dim.known().is_some()).cloned().collect();
-            match (&symbols[..], product(&known)) {
-                ([symbol], Known(size)) if size == divisor => (*symbol).clone(),
-                _ => Unknown,
-            }
-        }
-    }
-}
-
-fn transpose(node: &NodeProto, dims: Dims) -> Option<Dims> {
-    match node.attr_ints("perm") {
-        None => Some(dims.into_iter().rev().collect()),
-        Some(perm) if perm.len() == dims.len() => perm
-            .iter()
-            .map(|&from| dims.get(usize::try_from(from).ok()?).cloned())
-            .collect(),
-        Some(_) => None,
-    }
-}
-
-/// Dimensions after reducing or squeezing axes.
-fn without(dims: Dims, axes: &[i64], keep: bool) -> Option<Dims> {
-    let gone: Vec<usize> = axes
-        .iter()
-        .map(|&axis| position(axis, dims.len()))
-        .collect::<Option<_>>()?;
-    let left = dims
-        .into_iter()
-        .enumerate()
-        .filter_map(|(at, dim)| match (gone.contains(&at), keep) {
-            (false, _) => Some(dim),
-            (true, true) => Some(Known(1)),
-            (true, false) => None,
-        });
-    Some(left.collect())
-}
-
-/// Spatial sizes after a convolution or pooling.
-fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[i64]>) -> Dims {
-    let list = |name: &str, at: usize, default: i64| -> i128 {
-        node.attr_ints(name)
-            .and_then(|values| values.get(at).copied())
-            .unwrap_or(default)
-            .into()
-    };
-    let ceil = node.attr_int("ceil_mode").unwrap_or(0) != 0;
-    let auto = node.attr_str("auto_pad").unwrap_or("NOTSET");
-    let window = |(at, dim): (usize, &Dimension)| -> Option<Dimension> {
-        let (size, kernel) = (i128::from(dim.known()?), i128::from(*kernel?.get(at)?));
-        let (stride, dilation) = (list("strides", at, 1), list("dilations", at, 1));
-        if stride < 1 || kernel < 1 || dilation < 1 {
-            return None;
-        }
-        let extent = dilation * (kernel - 1) + 1;
-        let up = |value: i128| (value + stride - 1).div_euclid(stride);
-        let windows = match auto {
-            "NOTSET" | "VALID" => {
-                let pads = if auto == "VALID" {
-                    0
-                } else {
-                    list("pads", at, 0) + list("pads", at + spatial.len(), 0)
-                };
-                let room = size + pads - extent;
-                if ceil {
-                    up(room) + 1
-                } else {
-                    room.div_euclid(stride) + 1
-                }
-            }
-            _ => up(size),
-        };
-        // rounding up may leave a window that starts in the padding; ONNX and runtimes differ there
-        if ceil && windows != (size - extent).div_euclid(stride) + 1 && auto == "NOTSET" {
-            return None;
-        }
-        i64::try_from(windows).ok().map(Dimension::of)
-    };
-    spatial
-        .iter()
-        .enumerate()
-        .map(|at| window(at).unwrap_or(Unknown))
-        .collect()
 }
 
 #[cfg(test)]
@@ -911,16 +633,8 @@ mod tests {
         // an empty graph: field 7, no bytes
         let mut document = Document::from_bytes(vec![0x08, 0x08, 0x3a, 0x00]).unwrap();
         let graph = document.graph_mut();
-        graph.add_input(value_info(
-            "x",
-            FLOAT,
-            Some(&[sym("batch"), Known(3), Known(8), Known(8)]),
-        ));
-        for (name, values) in [
-            ("axes", vec![1.0]),
-            ("shape", vec![0.0, -1.0]),
-            ("flat", vec![-1.0, 192.0]),
-        ] {
+        graph.add_input(value_info("x", FLOAT, Some(&[sym("batch"), Known(3), Known(8), Known(8)])));
+        for (name, values) in [("axes", vec![1.0]), ("shape", vec![0.0, -1.0]), ("flat", vec![-1.0, 192.0])] {
             graph.add_initializer(TensorProto::vector(name, INT64, &values));
         }
         let mut weight = TensorProto::vector("w", FLOAT, &[0.0; 30]);
@@ -943,56 +657,30 @@ mod tests {
 
     #[test]
     fn shapes_follow_the_operators() {
-        assert_eq!(
-            dims(after([on_x("Relu")])),
-            [sym("batch"), Known(3), Known(8), Known(8)]
-        );
-        assert_eq!(
-            dims(after([on_x("GlobalAveragePool")])),
-            [sym("batch"), Known(3), Known(1), Known(1)]
-        );
+        assert_eq!(dims(after([on_x("Relu")])), [sym("batch"), Known(3), Known(8), Known(8)]);
+        assert_eq!(dims(after([on_x("GlobalAveragePool")])), [sym("batch"), Known(3), Known(1), Known(1)]);
         assert_eq!(dims(after([on_x("Flatten")])), [sym("batch"), Known(192)]);
-        assert_eq!(
-            dims(after([node("Reshape").inputs(["x", "shape"]).outputs(["y"])])),
-            [sym("batch"), Known(192)]
-        );
-        assert_eq!(
-            dims(after([node("Reshape").inputs(["x", "flat"]).outputs(["y"])])),
-            [sym("batch"), Known(192)]
-        );
+        assert_eq!(dims(after([node("Reshape").inputs(["x", "shape"]).outputs(["y"])])), [sym("batch"), Known(192)]);
+        assert_eq!(dims(after([node("Reshape").inputs(["x", "flat"]).outputs(["y"])])), [sym("batch"), Known(192)]);
         assert_eq!(
             dims(after([on_x("Transpose").ints("perm", &[0, 2, 3, 1])])),
             [sym("batch"), Known(8), Known(8), Known(3)]
         );
+        assert_eq!(dims(after([node("Unsqueeze").inputs(["x", "axes"]).outputs(["y"])])).len(), 5);
         assert_eq!(
-            dims(after([node("Unsqueeze").inputs(["x", "axes"]).outputs(["y"])])).len(),
-            5
-        );
-        assert_eq!(
-            dims(after([node("ReduceSum")
-                .inputs(["x", "axes"])
-                .outputs(["y"])
-                .int("keepdims", 0)])),
+            dims(after([node("ReduceSum").inputs(["x", "axes"]).outputs(["y"]).int("keepdims", 0)])),
             [sym("batch"), Known(8), Known(8)]
         );
         assert_eq!(
-            dims(after([node("Conv")
-                .inputs(["x", "w"])
-                .outputs(["y"])
-                .ints("strides", &[2, 2])])),
+            dims(after([node("Conv").inputs(["x", "w"]).outputs(["y"]).ints("strides", &[2, 2])])),
             [sym("batch"), Known(10), Known(4), Known(4)]
         );
         assert_eq!(
-            dims(after([on_x("MaxPool")
-                .ints("kernel_shape", &[3, 3])
-                .ints("pads", &[1, 1, 1, 1])])),
+            dims(after([on_x("MaxPool").ints("kernel_shape", &[3, 3]).ints("pads", &[1, 1, 1, 1])])),
             [sym("batch"), Known(3), Known(8), Known(8)]
         );
         let arg = after([on_x("ArgMax").int("axis", 1).int("keepdims", 0)]);
-        assert_eq!(
-            (arg.data_type, dims(arg)),
-            (Some(INT64), vec![sym("batch"), Known(8), Known(8)])
-        );
+        assert_eq!((arg.data_type, dims(arg)), (Some(INT64), vec![sym("batch"), Known(8), Known(8)]));
         let cast = after([on_x("Cast").int("to", 10)]);
         assert_eq!(cast.data_type, Some(10));
     }
@@ -1020,17 +708,9 @@ mod tests {
             .ints("pads", &[i64::MAX; 4]);
         assert_eq!(dims(after([strides])), [sym("batch"), Known(3), Unknown, Unknown]);
         assert_eq!(after([on_x("Transpose").ints("perm", &[-1, 99, 0, 1])]).dims, None);
-        assert_eq!(
-            after([on_x("Flatten").int("axis", i64::MIN)])
-                .dims
-                .map(|dims| dims.len()),
-            Some(2)
-        );
+        assert_eq!(after([on_x("Flatten").int("axis", i64::MIN)]).dims.map(|dims| dims.len()), Some(2));
         assert_eq!(after([on_x("ArgMax").int("axis", i64::MIN)]).dims, None);
-        assert_eq!(
-            after([node("Gemm").outputs(["y"])]).dims.map(|dims| dims.len()),
-            Some(2)
-        );
+        assert_eq!(after([node("Gemm").outputs(["y"])]).dims.map(|dims| dims.len()), Some(2));
     }
 
     #[test]
@@ -1038,22 +718,9 @@ mod tests {
         let mut nodes = vec![node("Gather").inputs(["x", "x"]).outputs(["g0"])];
         for step in 0..40 {
             let from = format!("g{step}");
-            nodes.push(
-                node("Gather")
-                    .inputs([&from, &from])
-                    .outputs([format!("g{}", step + 1)]),
-            );
+            nodes.push(node("Gather").inputs([&from, &from]).outputs([format!("g{}", step + 1)]));
         }
         nodes.push(node("Relu").inputs(["g40"]).outputs(["y"]));
         assert_eq!(after(nodes).dims, None);
-    }
-
-    #[test]
-    fn broadcasting() {
-        let of = |one: &[Dimension], other: &[Dimension]| broadcast(one.to_vec(), other.to_vec());
-        assert_eq!(of(&[sym("n"), Known(1)], &[Known(10)]), Some(vec![sym("n"), Known(10)]));
-        assert_eq!(of(&[sym("n")], &[sym("m")]), Some(vec![Unknown]));
-        assert_eq!(of(&[Known(2)], &[Known(3)]), None);
-        assert_eq!(of(&[], &[Known(3)]), Some(vec![Known(3)]));
     }
 }

@@ -38,11 +38,7 @@ impl Layout {
         match last {
             Some(index) => self.runs[index].count += 1,
             None => {
-                let index = self
-                    .runs
-                    .iter()
-                    .position(|run| run.number > number)
-                    .unwrap_or(self.runs.len());
+                let index = self.runs.iter().position(|run| run.number > number).unwrap_or(self.runs.len());
                 self.runs.insert(index, Run { number, count: 1 });
             }
         }
@@ -77,10 +73,7 @@ mod tests {
     }
 
     fn flat(layout: &Layout) -> Vec<u32> {
-        layout
-            .runs()
-            .flat_map(|(number, count)| std::iter::repeat_n(number, count))
-            .collect()
+        layout.runs().flat_map(|(number, count)| std::iter::repeat_n(number, count)).collect()
     }
 
     #[test]

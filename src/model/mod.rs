@@ -4,6 +4,7 @@
 //! everything else, unknown fields included, is written back as it was.
 
 mod build;
+mod dims;
 mod document;
 mod error;
 mod external;

@@ -38,9 +38,7 @@ impl NodeProto {
 
     /// an attribute by name
     pub fn attr(&self, name: &str) -> Option<&AttributeProto> {
-        self.attribute
-            .iter()
-            .find(|attribute| attribute.name.as_deref() == Some(name))
+        self.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))
     }
 
     /// integer attribute
@@ -65,11 +63,7 @@ impl NodeProto {
 
     /// value of a metadata_props key of the node
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata_props
-            .iter()
-            .find(|entry| entry.key.as_deref() == Some(key))?
-            .value
-            .as_deref()
+        self.metadata_props.iter().find(|entry| entry.key.as_deref() == Some(key))?.value.as_deref()
     }
 
     /// "Softmax 'name'" or, without a name, "Softmax -> 'output'": how a report names a node
@@ -92,10 +86,7 @@ mod tests {
 
     #[test]
     fn describes_by_name_then_output() {
-        assert_eq!(
-            node("Softmax").name("head").outputs(["y"]).build().describe(),
-            "Softmax 'head'"
-        );
+        assert_eq!(node("Softmax").name("head").outputs(["y"]).build().describe(), "Softmax 'head'");
         assert_eq!(node("Softmax").outputs(["", "y"]).build().describe(), "Softmax -> 'y'");
         assert_eq!(
             node("Gelu").domain("com.microsoft").outputs(["y"]).build().describe(),
@@ -108,12 +99,7 @@ mod tests {
     fn optional_inputs_are_absent_when_empty() {
         let built = node("Clip").inputs(["x", "", "max"]).build();
         assert_eq!(
-            [
-                built.input_at(0),
-                built.input_at(1),
-                built.input_at(2),
-                built.input_at(3)
-            ],
+            [built.input_at(0), built.input_at(1), built.input_at(2), built.input_at(3)],
             [Some("x"), None, Some("max"), None]
         );
     }

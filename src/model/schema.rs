@@ -20,10 +20,7 @@ const DECODED_CEILING: u64 = 2 << 30;
 /// Upper bound on the memory for the decoded nodes, names and types of a file of `length` bytes: 64 MiB plus 64 bytes
 /// per byte, at most 2 GiB. Tensor data is never decoded on opening and does not count.
 pub fn decoded_limit(length: usize) -> u64 {
-    DECODED_PER_BYTE
-        .saturating_mul(length as u64)
-        .saturating_add(DECODED_FLOOR)
-        .min(DECODED_CEILING)
+    DECODED_PER_BYTE.saturating_mul(length as u64).saturating_add(DECODED_FLOOR).min(DECODED_CEILING)
 }
 
 /// The messages that are looked into.
@@ -262,10 +259,7 @@ struct Place<'p> {
 impl std::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // below the model itself the root's name says nothing
-        if let Some(parent) = self
-            .parent
-            .filter(|parent| parent.parent.is_some() || parent.name != MODEL_PLACE)
-        {
+        if let Some(parent) = self.parent.filter(|parent| parent.parent.is_some() || parent.name != MODEL_PLACE) {
             write!(f, "{parent}.")?;
         }
         match self.index {
@@ -288,32 +282,13 @@ struct Checker<'a> {
 /// Checks an encoded message and all known messages in it: bounds, wire types, UTF-8, single messages that occur twice,
 /// depth of graphs, and the memory that decoding will take. `place` names the message in errors.
 pub(super) fn check(bytes: &[u8], kind: Kind, file: &str, place: &str) -> Result<(), ModelError> {
-    let mut checker = Checker {
-        file,
-        length: bytes.len(),
-        limit: decoded_limit(bytes.len()),
-        spent: 0,
-    };
-    checker.message(
-        bytes,
-        kind,
-        0,
-        &Place {
-            parent: None,
-            name: place,
-            index: None,
-        },
-        0,
-    )
+    let mut checker = Checker { file, length: bytes.len(), limit: decoded_limit(bytes.len()), spent: 0 };
+    checker.message(bytes, kind, 0, &Place { parent: None, name: place, index: None }, 0)
 }
 
 impl Checker<'_> {
     fn at(&self, offset: usize, place: &Place<'_>) -> Location {
-        Location {
-            file: self.file.to_owned(),
-            offset,
-            place: place.to_string(),
-        }
+        Location { file: self.file.to_owned(), offset, place: place.to_string() }
     }
 
     /// `base` is the position of `bytes` in the whole, `depth` the number of graphs around.
@@ -327,10 +302,7 @@ impl Checker<'_> {
     ) -> Result<(), ModelError> {
         let depth = depth + usize::from(kind == Kind::Graph);
         if depth > MAX_GRAPH_DEPTH {
-            return Err(ModelError::TooDeep {
-                at: self.at(base, place),
-                limit: MAX_GRAPH_DEPTH,
-            });
+            return Err(ModelError::TooDeep { at: self.at(base, place), limit: MAX_GRAPH_DEPTH });
         }
         // all known numbers are below 32
         let mut seen = [0usize; 32];
@@ -339,11 +311,7 @@ impl Checker<'_> {
             let at = |checker: &Self| checker.at(base + found.start, place);
             self.spent += cost(kind, found.number, &found);
             if self.spent > self.limit {
-                return Err(ModelError::TooManyFields {
-                    at: at(self),
-                    limit: self.limit,
-                    length: self.length,
-                });
+                return Err(ModelError::TooManyFields { at: at(self), limit: self.limit, length: self.length });
             }
             let Some((name, holds)) = field(kind, found.number) else {
                 continue;
@@ -360,31 +328,17 @@ impl Checker<'_> {
             seen[found.number as usize] += 1;
             match (holds, found.value) {
                 (Holds::Text, value) if value.text().is_none() => {
-                    return Err(ModelError::Utf8 {
-                        at: at(self),
-                        field: name,
-                    });
+                    return Err(ModelError::Utf8 { at: at(self), field: name });
                 }
                 (Holds::One(_), _) if index > 0 => {
-                    return Err(ModelError::Duplicate {
-                        at: at(self),
-                        field: name,
-                    });
+                    return Err(ModelError::Duplicate { at: at(self), field: name });
                 }
                 (Holds::One(inner), Value::Bytes(payload)) => {
-                    let place = Place {
-                        parent: Some(place),
-                        name,
-                        index: None,
-                    };
+                    let place = Place { parent: Some(place), name, index: None };
                     self.message(payload, inner, base + found.payload, &place, depth)?;
                 }
                 (Holds::Many(inner), Value::Bytes(payload)) => {
-                    let place = Place {
-                        parent: Some(place),
-                        name,
-                        index: Some(index),
-                    };
+                    let place = Place { parent: Some(place), name, index: Some(index) };
                     self.message(payload, inner, base + found.payload, &place, depth)?;
                 }
                 _ => {}

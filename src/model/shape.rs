@@ -32,11 +32,7 @@ impl Dimension {
 
     /// Negative sizes say nothing.
     pub(super) fn of(size: i64) -> Self {
-        if size >= 0 {
-            Dimension::Known(size)
-        } else {
-            Dimension::Unknown
-        }
+        if size >= 0 { Dimension::Known(size) } else { Dimension::Unknown }
     }
 
     fn from_proto(dim: &DimensionProto) -> Self {
@@ -72,15 +68,8 @@ impl ValueType {
         let Some(tensor) = value.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()) else {
             return Self::default();
         };
-        let dims = tensor
-            .shape
-            .as_ref()
-            .map(|shape| shape.dim.iter().map(Dimension::from_proto).collect());
-        Self {
-            data_type: tensor.elem_type.filter(|&data_type| data_type != 0),
-            dims,
-        }
-        .bounded()
+        let dims = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(Dimension::from_proto).collect());
+        Self { data_type: tensor.elem_type.filter(|&data_type| data_type != 0), dims }.bounded()
     }
 
     pub(super) fn new(data_type: Option<i32>, dims: Option<Vec<Dimension>>) -> Self {
@@ -96,19 +85,12 @@ impl ValueType {
     /// dynamo exporter declares an unreduced loss, and all that follows from it, as scalars.
     pub(super) fn completed(self, declared: ValueType) -> Self {
         let dims = match (self.dims, declared.dims) {
-            (Some(found), Some(said)) if found.len() == said.len() => Some(
-                found
-                    .into_iter()
-                    .zip(said)
-                    .map(|(found, said)| found.refined(said))
-                    .collect(),
-            ),
+            (Some(found), Some(said)) if found.len() == said.len() => {
+                Some(found.into_iter().zip(said).map(|(found, said)| found.refined(said)).collect())
+            }
             (found, said) => found.or(said),
         };
-        Self {
-            data_type: declared.data_type.or(self.data_type),
-            dims,
-        }
+        Self { data_type: declared.data_type.or(self.data_type), dims }
     }
 }
 
@@ -129,18 +111,13 @@ impl Shapes {
         }
         for tensor in graph.initializers() {
             let dims = tensor.dims().iter().map(|&dim| Dimension::of(dim)).collect();
-            types.insert(
-                tensor.name().to_owned(),
-                ValueType::new(Some(tensor.data_type()), Some(dims)),
-            );
+            types.insert(tensor.name().to_owned(), ValueType::new(Some(tensor.data_type()), Some(dims)));
         }
         let mut inference = Inference::new(GraphIndex::new(graph), opset, types);
         for node in graph.nodes() {
             inference.node(node);
         }
-        Self {
-            types: inference.into_types(),
-        }
+        Self { types: inference.into_types() }
     }
 
     /// What is known of `value` (all None where nothing is).

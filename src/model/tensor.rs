@@ -73,10 +73,7 @@ impl TensorValue {
     /// # Errors
     /// Where the data is external, of a type that has no plain numbers, or not as long as the shape says.
     pub fn decode(tensor: &TensorProto) -> Result<Self, ModelError> {
-        let fail = |reason: String| ModelError::TensorData {
-            tensor: tensor.name().to_owned(),
-            reason,
-        };
+        let fail = |reason: String| ModelError::TensorData { tensor: tensor.name().to_owned(), reason };
         if tensor.data_location() == 1 {
             return Err(fail("its data is external and not read here".to_owned()));
         }
@@ -104,17 +101,9 @@ impl TensorValue {
             None => typed_data(tensor, data_type),
         };
         if data.len() != elements {
-            return Err(fail(format!(
-                "it has {} elements, its shape {:?} needs {elements}",
-                data.len(),
-                tensor.dims
-            )));
+            return Err(fail(format!("it has {} elements, its shape {:?} needs {elements}", data.len(), tensor.dims)));
         }
-        Ok(Self {
-            data_type: number,
-            dims: tensor.dims.clone(),
-            data,
-        })
+        Ok(Self { data_type: number, dims: tensor.dims.clone(), data })
     }
 
     /// The only element, if there is exactly one.
@@ -124,10 +113,7 @@ impl TensorValue {
 
     /// as integers, if all are whole
     pub fn ints(&self) -> Option<Vec<i64>> {
-        self.data
-            .iter()
-            .map(|&x| (x.fract() == 0.0).then_some(x as i64))
-            .collect()
+        self.data.iter().map(|&x| (x.fract() == 0.0).then_some(x as i64)).collect()
     }
 
     /// As ONNX `Cast` to a plain number type would give it; `None` for other types.
@@ -171,10 +157,7 @@ impl TensorProto {
 
     fn raw(name: &str, data_type: i32, dims: Vec<i64>, values: &[f64]) -> Self {
         let kind = DataType::try_from(data_type).unwrap_or(DataType::Undefined);
-        debug_assert!(
-            element_size(kind).is_some(),
-            "data type {data_type} has no plain numbers"
-        );
+        debug_assert!(element_size(kind).is_some(), "data type {data_type} has no plain numbers");
         let raw: Vec<u8> = values.iter().flat_map(|&value| element_bytes(kind, value)).collect();
         Self {
             dims,
@@ -209,26 +192,17 @@ mod tests {
     #[test]
     fn raw_numbers_come_back() {
         for data_type in NUMBERS {
-            let values = if data_type == DataType::Bool {
-                [0.0, 1.0, 1.0]
-            } else {
-                [0.0, 1.0, 100.0]
-            };
+            let values = if data_type == DataType::Bool { [0.0, 1.0, 1.0] } else { [0.0, 1.0, 100.0] };
             let tensor = TensorProto::vector("t", data_type as i32, &values);
             let value = TensorValue::decode(&tensor).unwrap();
             assert_eq!((value.data, value.dims), (values.to_vec(), vec![3]), "{data_type:?}");
             assert_eq!(
-                TensorValue::decode(&TensorProto::scalar("s", data_type as i32, 1.0))
-                    .unwrap()
-                    .scalar(),
+                TensorValue::decode(&TensorProto::scalar("s", data_type as i32, 1.0)).unwrap().scalar(),
                 Some(1.0)
             );
         }
         let negative = TensorProto::vector("t", DataType::Float16 as i32, &[-0.5, -1.0e-7]);
-        assert_eq!(
-            TensorValue::decode(&negative).unwrap().data,
-            [-0.5, f16::from_f64(-1.0e-7).to_f64()]
-        );
+        assert_eq!(TensorValue::decode(&negative).unwrap().data, [-0.5, f16::from_f64(-1.0e-7).to_f64()]);
     }
 
     #[test]
@@ -239,102 +213,32 @@ mod tests {
             ..Default::default()
         };
         let decode = |tensor| TensorValue::decode(&tensor).unwrap().data;
-        assert_eq!(
-            decode(TensorProto {
-                float_data: vec![1.5, -2.0],
-                ..base(DataType::Float, 2)
-            }),
-            [1.5, -2.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                double_data: vec![1e300],
-                ..base(DataType::Double, 1)
-            }),
-            [1e300]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                int64_data: vec![-7],
-                ..base(DataType::Int64, 1)
-            }),
-            [-7.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                uint64_data: vec![7],
-                ..base(DataType::Uint32, 1)
-            }),
-            [7.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                int32_data: vec![0x3c00],
-                ..base(DataType::Float16, 1)
-            }),
-            [1.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                int32_data: vec![0x3f80],
-                ..base(DataType::Bfloat16, 1)
-            }),
-            [1.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                int32_data: vec![-3, 3],
-                ..base(DataType::Int8, 2)
-            }),
-            [-3.0, 3.0]
-        );
-        assert_eq!(
-            decode(TensorProto {
-                int32_data: vec![1],
-                ..base(DataType::Bool, 1)
-            }),
-            [1.0]
-        );
+        assert_eq!(decode(TensorProto { float_data: vec![1.5, -2.0], ..base(DataType::Float, 2) }), [1.5, -2.0]);
+        assert_eq!(decode(TensorProto { double_data: vec![1e300], ..base(DataType::Double, 1) }), [1e300]);
+        assert_eq!(decode(TensorProto { int64_data: vec![-7], ..base(DataType::Int64, 1) }), [-7.0]);
+        assert_eq!(decode(TensorProto { uint64_data: vec![7], ..base(DataType::Uint32, 1) }), [7.0]);
+        assert_eq!(decode(TensorProto { int32_data: vec![0x3c00], ..base(DataType::Float16, 1) }), [1.0]);
+        assert_eq!(decode(TensorProto { int32_data: vec![0x3f80], ..base(DataType::Bfloat16, 1) }), [1.0]);
+        assert_eq!(decode(TensorProto { int32_data: vec![-3, 3], ..base(DataType::Int8, 2) }), [-3.0, 3.0]);
+        assert_eq!(decode(TensorProto { int32_data: vec![1], ..base(DataType::Bool, 1) }), [1.0]);
     }
 
     #[test]
     fn bad_tensors_are_named() {
         let mut short = TensorProto::vector("weights", DataType::Float as i32, &[1.0, 2.0]);
         short.dims = vec![3];
-        assert!(
-            TensorValue::decode(&short)
-                .unwrap_err()
-                .to_string()
-                .contains("'weights'")
-        );
+        assert!(TensorValue::decode(&short).unwrap_err().to_string().contains("'weights'"));
         short.dims = vec![-1];
-        assert!(
-            TensorValue::decode(&short)
-                .unwrap_err()
-                .to_string()
-                .contains("not possible")
-        );
+        assert!(TensorValue::decode(&short).unwrap_err().to_string().contains("not possible"));
         short.dims = vec![i64::MAX, i64::MAX];
         assert!(TensorValue::decode(&short).is_err());
-        let text = TensorProto {
-            data_type: Some(DataType::String as i32),
-            ..Default::default()
-        };
-        assert!(
-            TensorValue::decode(&text)
-                .unwrap_err()
-                .to_string()
-                .contains("data type 8")
-        );
+        let text = TensorProto { data_type: Some(DataType::String as i32), ..Default::default() };
+        assert!(TensorValue::decode(&text).unwrap_err().to_string().contains("data type 8"));
     }
 
     #[test]
     fn whole_numbers_only() {
-        let value = |data: &[f64]| TensorValue {
-            data_type: 1,
-            dims: vec![data.len() as i64],
-            data: data.to_vec(),
-        };
+        let value = |data: &[f64]| TensorValue { data_type: 1, dims: vec![data.len() as i64], data: data.to_vec() };
         assert_eq!(value(&[1.0, -2.0]).ints(), Some(vec![1, -2]));
         assert_eq!(value(&[1.5]).ints(), None);
         assert_eq!(value(&[f64::NAN]).ints(), None);

@@ -102,10 +102,7 @@ impl<'a> Scanner<'a> {
         let mut value = 0u64;
         for index in 0..MAX_VARINT_BYTES {
             let Some(&byte) = self.bytes.get(self.position) else {
-                return Err(Fault {
-                    offset,
-                    kind: FaultKind::TruncatedVarint,
-                });
+                return Err(Fault { offset, kind: FaultKind::TruncatedVarint });
             };
             self.position += 1;
             // the tenth byte holds bit 63 only
@@ -117,10 +114,7 @@ impl<'a> Scanner<'a> {
                 return Ok(value);
             }
         }
-        Err(Fault {
-            offset,
-            kind: FaultKind::OversizedVarint,
-        })
+        Err(Fault { offset, kind: FaultKind::OversizedVarint })
     }
 
     /// Skips `length` bytes, if they are there.
@@ -132,10 +126,7 @@ impl<'a> Scanner<'a> {
                 self.position += wanted;
                 Ok(slice)
             }
-            _ => Err(Fault {
-                offset: start,
-                kind: FaultKind::PastEnd { claimed: length, left },
-            }),
+            _ => Err(Fault { offset: start, kind: FaultKind::PastEnd { claimed: length, left } }),
         }
     }
 
@@ -167,13 +158,7 @@ impl<'a> Scanner<'a> {
             }
             other => return Err(fault(FaultKind::WireType(number, other))),
         };
-        Ok(Field {
-            number,
-            value,
-            start,
-            payload,
-            end: self.position,
-        })
+        Ok(Field { number, value, start, payload, end: self.position })
     }
 }
 
@@ -239,9 +224,7 @@ mod tests {
 
     #[test]
     fn all_wire_types() {
-        let bytes = [
-            0x08, 0x96, 0x01, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 2, b'h', b'i', 0x25, 1, 2, 3, 4,
-        ];
+        let bytes = [0x08, 0x96, 0x01, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 2, b'h', b'i', 0x25, 1, 2, 3, 4];
         let fields: Vec<_> = scan(&bytes).into_iter().map(Result::unwrap).collect();
         assert_eq!(fields.iter().map(|f| f.number).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(fields[0].value, Value::Varint(150));
@@ -256,53 +239,30 @@ mod tests {
         let fields = scan(&[0x88, 0x00, 0x85, 0x80, 0x00]);
         assert_eq!(fields[0].unwrap().value, Value::Varint(5));
         assert_eq!(
-            scan(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])[0]
-                .unwrap()
-                .value,
+            scan(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])[0].unwrap().value,
             Value::Varint(u64::MAX)
         );
     }
 
     #[test]
     fn faults_are_told_apart() {
-        assert_eq!(
-            only_fault(&[0x08]),
-            Fault {
-                offset: 1,
-                kind: FaultKind::TruncatedVarint
-            }
-        );
+        assert_eq!(only_fault(&[0x08]), Fault { offset: 1, kind: FaultKind::TruncatedVarint });
         assert_eq!(
             only_fault(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).kind,
             FaultKind::OversizedVarint
         );
         assert_eq!(
             only_fault(&[8, 1, 0x0a, 5, 0]),
-            Fault {
-                offset: 2,
-                kind: FaultKind::PastEnd { claimed: 5, left: 1 }
-            }
+            Fault { offset: 2, kind: FaultKind::PastEnd { claimed: 5, left: 1 } }
         );
         assert_eq!(
             only_fault(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]).kind,
-            FaultKind::PastEnd {
-                claimed: u64::MAX,
-                left: 0
-            }
+            FaultKind::PastEnd { claimed: u64::MAX, left: 0 }
         );
-        assert_eq!(
-            only_fault(&[0x09, 1, 2]).kind,
-            FaultKind::PastEnd { claimed: 8, left: 2 }
-        );
-        assert_eq!(
-            only_fault(&[0x0d, 1, 2]).kind,
-            FaultKind::PastEnd { claimed: 4, left: 2 }
-        );
+        assert_eq!(only_fault(&[0x09, 1, 2]).kind, FaultKind::PastEnd { claimed: 8, left: 2 });
+        assert_eq!(only_fault(&[0x0d, 1, 2]).kind, FaultKind::PastEnd { claimed: 4, left: 2 });
         assert_eq!(only_fault(&[0x00, 0x00]).kind, FaultKind::FieldNumber(0));
-        assert_eq!(
-            only_fault(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0]).kind,
-            FaultKind::FieldNumber(1 << 32)
-        );
+        assert_eq!(only_fault(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0]).kind, FaultKind::FieldNumber(1 << 32));
         assert_eq!(only_fault(&[0x0b, 0x0c]).kind, FaultKind::Group(1));
         assert_eq!(only_fault(&[0x0c]).kind, FaultKind::Group(1));
         assert_eq!(only_fault(&[0x0e]).kind, FaultKind::WireType(1, 6));
@@ -312,10 +272,7 @@ mod tests {
     fn encoders_and_scanner_agree() {
         let field = int_field(1, -1);
         assert_eq!(scan(&field)[0].unwrap().value, Value::Varint(u64::MAX));
-        let entry = super::super::proto::StringStringEntryProto {
-            key: Some("k".into()),
-            value: None,
-        };
+        let entry = super::super::proto::StringStringEntryProto { key: Some("k".into()), value: None };
         assert_eq!(payload(&message_field(14, &entry)).as_ref(), entry.encode_to_vec());
     }
 }

@@ -23,11 +23,7 @@ pub(super) fn replace(
     let old = match target.metadata() {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
         Ok(metadata) => {
-            let what = if metadata.is_dir() {
-                "a folder"
-            } else {
-                "not a regular file"
-            };
+            let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
             return Err(ModelError::NotAFile { path: target, what });
         }
         Err(_) => None,
@@ -42,9 +38,7 @@ pub(super) fn replace(
         temporary.as_file().set_permissions(permissions).map_err(fail)?;
     }
     temporary.as_file().sync_all().map_err(fail)?;
-    temporary
-        .persist(&target)
-        .map_err(|error| ModelError::io("replace", &target, error.error))?;
+    temporary.persist(&target).map_err(|error| ModelError::io("replace", &target, error.error))?;
     sync_folder(folder);
     Ok(())
 }
@@ -58,11 +52,7 @@ fn follow(path: &Path) -> Result<PathBuf, ModelError> {
             Err(_) => return Ok(target),
         }
     }
-    Err(ModelError::io(
-        "follow the links of",
-        path,
-        std::io::Error::other("too many symbolic links"),
-    ))
+    Err(ModelError::io("follow the links of", path, std::io::Error::other("too many symbolic links")))
 }
 
 fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
@@ -90,10 +80,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -124,11 +112,8 @@ mod tests {
     fn permissions_and_links_stay() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let (file, link, dangling) = (
-            folder.path().join("m"),
-            folder.path().join("link"),
-            folder.path().join("dangling"),
-        );
+        let (file, link, dangling) =
+            (folder.path().join("m"), folder.path().join("link"), folder.path().join("dangling"));
         std::fs::write(&file, "old").unwrap();
         std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("m", &link).unwrap();

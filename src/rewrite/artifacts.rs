@@ -9,7 +9,7 @@ use crate::loss::Reduction;
 use crate::model::{Document, ExternalData, GraphIndex, ModelError};
 
 use super::report::Action;
-use super::{patch, PatchOptions, Patched, Report, RewriteError, LOSS_OP};
+use super::{LOSS_OP, PatchOptions, Patched, Report, RewriteError, patch};
 
 const TRAINING: &str = "training_model.onnx";
 const EVAL: &str = "eval_model.onnx";

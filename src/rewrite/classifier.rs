@@ -1,14 +1,14 @@
 //! A classifier without a loss gets one on its logits.
 
 use crate::loss::{EncouragingLoss, Reduction};
-use crate::model::{value_info, DataType, Dimension, Document};
+use crate::model::{DataType, Dimension, Document, value_info};
 
+use super::function::attributes;
 use super::plan::Plan;
 use super::report::{Action, LossReport};
 use super::rules::{self, Context};
-use super::function::attributes;
 use super::swap::{self, stamped};
-use super::{logits, PatchOptions, Report, RewriteError, DOMAIN, LOSS_OP};
+use super::{DOMAIN, LOSS_OP, PatchOptions, Report, RewriteError, logits};
 
 /// The rule's name in reports.
 pub(crate) const RULE: &str = "classifier";
@@ -81,7 +81,10 @@ fn choose_logits(
         if !context.graph.has_value(name) {
             let known: Vec<String> = candidates.iter().map(|c| c.value.clone()).collect();
             let hint = if known.is_empty() { String::new() } else { format!("; candidates are: {}", known.join(", ")) };
-            return Err(RewriteError::NotLogits { name: name.clone(), reason: format!("the graph has no such value{hint}") });
+            return Err(RewriteError::NotLogits {
+                name: name.clone(),
+                reason: format!("the graph has no such value{hint}"),
+            });
         }
         let known = candidates.into_iter().find(|c| c.value == *name);
         return Ok(Chosen {
@@ -105,7 +108,9 @@ fn check(context: &Context, value: &str) -> Result<(DataType, Vec<Dimension>), R
     let data_type = match context.data_type(value) {
         Some(t @ (DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)) => t,
         Some(other) => return Err(refuse(format!("it is {}, not a float tensor", rules::data_type_name(other)))),
-        None => return Err(refuse("its element type is not known; run onnx.shape_inference on the model first".into())),
+        None => {
+            return Err(refuse("its element type is not known; run onnx.shape_inference on the model first".into()));
+        }
     };
     match context.shapes.get(value).dims {
         Some(dims) if dims.len() >= 2 => Ok((data_type, dims)),
@@ -155,7 +160,8 @@ fn add_labels(
             }
             _ => Err(RewriteError::NotLabels {
                 name: asked.to_owned(),
-                reason: "it is an input of the model, but not int32 or int64; choose another name with --labels NAME".into(),
+                reason: "it is an input of the model, but not int32 or int64; choose another name with --labels NAME"
+                    .into(),
             }),
         };
     }

@@ -14,10 +14,10 @@ use crate::loss::{Bonus, Reduction};
 use crate::model::proto::{FunctionProto, OperatorSetIdProto, StringStringEntryProto};
 
 use super::{DOMAIN, GRAD_OP, LOSS_OP};
-pub use attach::{AttachReport, FunctionHome, attach};
 pub(super) use attach::used_elsewhere;
+pub use attach::{AttachReport, attach};
 use body::Body;
-pub(super) use operator::Operands;
+pub(super) use operator::{Operands, with_every_attribute};
 pub use operator::{attributes, operator, parameters};
 
 const LOSS: &str = LOSS_OP;

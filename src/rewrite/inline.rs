@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::model::proto::{FunctionProto, NodeProto, OperatorSetIdProto};
-use crate::model::{Dimension, Document, Graph, NodeId, Shapes, metadata_entry};
+use crate::model::{DataType, Document, Graph, NodeId, Shapes, metadata_entry};
 
-use super::function::{Operands, Signature, attributes, function_for, operator, parameters, used_elsewhere};
+use super::function::{Operands, Signature, function_for, operator, parameters, used_elsewhere, with_every_attribute};
+use super::rules::{data_type_name, encouraging_op, family, shape_text};
+use super::swap::{NODE_RULE, NODE_VERSION};
 use super::{Action, BODY_DOMAIN, DOMAIN, GRAD_OP, LossReport, Patched, Report, RewriteError};
 
 /// Replaces every node of the domains `ai.elonnx` and `ai.elonnx.body` in the main graph by the nodes of its body; the
@@ -29,7 +31,7 @@ pub fn inline(document: &Document) -> Result<Patched, RewriteError> {
         let signature = Signature::of(&node, &types)?;
         signature.check_opset(opset, &node)?;
         let body = body_of(&document, &node, &signature, opset);
-        let expanded = expand(&body, &with_all_attributes(node)?, document.graph());
+        let expanded = expand(&body, &with_every_attribute(node)?, document.graph());
         let graph = document.graph_mut();
         graph.remove_nodes(&[NodeId(at)]);
         count += expanded.len();
@@ -86,15 +88,6 @@ fn body_of(document: &Document, node: &NodeProto, signature: &Signature, opset: 
         .unwrap_or_else(|| function_for(signature, opset))
 }
 
-fn with_all_attributes(mut node: NodeProto) -> Result<NodeProto, RewriteError> {
-    for attribute in attributes(&parameters(&node)?) {
-        if node.attr(attribute.name.as_deref().unwrap_or_default()).is_none() {
-            node.attribute.push(attribute);
-        }
-    }
-    Ok(node)
-}
-
 /// The nodes of `body` with the names of `node`, without those that only make an output nobody asked for.
 fn expand(body: &FunctionProto, node: &NodeProto, graph: &Graph) -> Vec<NodeProto> {
     let live = live_nodes(body, node);
@@ -120,8 +113,8 @@ fn expand(body: &FunctionProto, node: &NodeProto, graph: &Graph) -> Vec<NodeProt
             new.input = inner.input.iter().map(&rename).collect();
             new.output = inner.output.iter().map(&rename).collect();
             new.attribute = inner.attribute.iter().filter_map(|a| resolved(a, node)).collect();
-            new.metadata_props.push(metadata_entry("elonnx.version", env!("CARGO_PKG_VERSION")));
-            new.metadata_props.push(metadata_entry("elonnx.rule", "inline"));
+            new.metadata_props.push(metadata_entry(NODE_VERSION, env!("CARGO_PKG_VERSION")));
+            new.metadata_props.push(metadata_entry(NODE_RULE, "inline"));
             new
         })
         .collect()
@@ -192,18 +185,19 @@ fn losses(graph: &Graph, types: &Shapes) -> Result<Vec<LossReport>, RewriteError
             loss.nodes.push(node.describe());
             continue;
         }
-        let logits = operands.logits.map(|value| types.get(value)).unwrap_or_default();
+        let data_type = operands.logits.and_then(|value| types.data_type(value));
+        let parameters = parameters(node)?;
         losses.push(LossReport {
-            rule: "encouraging-loss",
+            rule: encouraging_op::RULE,
             place: "graph".to_owned(),
-            what: "encouraging loss".to_owned(),
+            what: family::words(&parameters),
             nodes: vec![node.describe()],
             logits: operands.logits.map(str::to_owned),
             labels: operands.labels.map(str::to_owned),
             loss: operands.loss.map(str::to_owned),
-            data_type: logits.data_type.map(type_name),
-            shape: logits.dims.as_deref().map(shape_text),
-            parameters: Some(parameters(node)?),
+            data_type: data_type.and_then(|t| DataType::try_from(t).ok()).map(|t| data_type_name(t).to_owned()),
+            shape: operands.logits.and_then(|value| shape_text(types, value)),
+            parameters: Some(parameters),
             class_weights: operands.class_weights.map(str::to_owned),
             gradient: operands.dlogits.map(|_| node.describe()),
             action: Action::Swapped,
@@ -211,26 +205,4 @@ fn losses(graph: &Graph, types: &Shapes) -> Result<Vec<LossReport>, RewriteError
         });
     }
     Ok(losses)
-}
-
-fn type_name(data_type: i32) -> String {
-    match data_type {
-        1 => "float32".to_owned(),
-        10 => "float16".to_owned(),
-        11 => "float64".to_owned(),
-        16 => "bfloat16".to_owned(),
-        other => format!("element type {other}"),
-    }
-}
-
-fn shape_text(dims: &[Dimension]) -> String {
-    let dims: Vec<String> = dims
-        .iter()
-        .map(|dim| match dim {
-            Dimension::Known(length) => length.to_string(),
-            Dimension::Symbol(name) => name.clone(),
-            Dimension::Unknown => "?".to_owned(),
-        })
-        .collect();
-    format!("[{}]", dims.join(", "))
 }

@@ -8,7 +8,7 @@ use crate::model::{DataType, Document};
 use super::patch::default_opset;
 use super::report::Action;
 use super::rules::{self, Context};
-use super::{logits, patch, PatchOptions, Report, RewriteError, DOMAIN};
+use super::{PatchOptions, Report, RewriteError, is_our_domain, logits, patch};
 
 /// Answer of [`inspect`].
 #[derive(Clone, Debug, Serialize)]
@@ -108,7 +108,7 @@ fn type_text(context: &Context, value: &str) -> String {
 }
 
 fn kind(context: &Context, report: &Report) -> &'static str {
-    let ours = context.graph.nodes().iter().any(|n| n.op_domain() == DOMAIN);
+    let ours = context.graph.nodes().iter().any(|n| is_our_domain(n.op_domain()));
     if context.is_training_graph() {
         return if ours { "training graph (ORT Training), patched" } else { "training graph (ORT Training)" };
     }

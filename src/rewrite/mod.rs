@@ -21,20 +21,18 @@ mod testing;
 mod unpatch;
 
 pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
-pub use function::{
-    AttachReport, FunctionHome, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters,
-};
+pub use function::{AttachReport, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters};
 pub use inline::inline;
-pub use inspect::{inspect, Inspection};
+pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;
-pub use patch::{patch, Patched};
+pub use patch::{Patched, patch};
 pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
 pub use unpatch::unpatch;
 
 /// Domain of the operators.
 pub const DOMAIN: &str = "ai.elonnx";
-/// Domain of function bodies that no kernel may replace: those of a second loss with another signature, and those of
-/// a model for tools that forget custom operators.
+/// Domain of the bodies of a second loss in a model that differs from the first in more than numbers: a function has one
+/// body per name. No plugin knows it, the bodies always run.
 pub const BODY_DOMAIN: &str = "ai.elonnx.body";
 /// Version of [`DOMAIN`] and [`BODY_DOMAIN`].
 pub const DOMAIN_VERSION: i64 = 1;
@@ -44,3 +42,8 @@ pub const LOSS_OP: &str = "EncouragingLoss";
 pub const GRAD_OP: &str = "EncouragingLossGrad";
 /// Fused op: inputs of the loss → (loss, margin, dlogits).
 pub const LOSS_AND_GRAD_OP: &str = "EncouragingLossAndGrad";
+
+/// Whether a domain is one of ours.
+pub(crate) fn is_our_domain(domain: &str) -> bool {
+    domain == DOMAIN || domain == BODY_DOMAIN
+}

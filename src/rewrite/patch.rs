@@ -7,10 +7,10 @@ use crate::model::{Document, NodeId};
 
 use super::plan::Plan;
 use super::report::Action;
-use super::rules::{self, encouraging_op, family, Context, Findings, Match};
+use super::rules::{self, Context, Findings, Match, encouraging_op, family};
 use super::swap::{self, swap};
 use super::{
-    DOMAIN, DOMAIN_VERSION, FunctionHome, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
+    DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, MIN_OPSET, PatchOptions, Report, RewriteError, attach,
     attributes, classifier, logits, operator, parameters,
 };
 
@@ -96,7 +96,10 @@ fn select(matches: Vec<Match>, options: &PatchOptions, report: &mut Report) -> R
     };
     let (chosen, left): (Vec<Match>, Vec<Match>) = matches.into_iter().partition(|m| m.logits == *logits);
     for found in left {
-        report.warnings.push(format!("the {} '{}' on '{}' is left alone: --logits names '{logits}'", found.what, found.loss, found.logits));
+        report.warnings.push(format!(
+            "the {} '{}' on '{}' is left alone: --logits names '{logits}'",
+            found.what, found.loss, found.logits
+        ));
     }
     Ok(chosen)
 }
@@ -151,9 +154,10 @@ fn reparametrise(
             plan.insert(id, with_parameters(context, id, &new));
             plan.remove(id);
         }
-        let told = report.losses.iter_mut().find(|l| {
-            l.action == Action::AlreadyPatched && l.loss.as_deref() == node.output_at(0)
-        });
+        let told = report
+            .losses
+            .iter_mut()
+            .find(|l| l.action == Action::AlreadyPatched && l.loss.as_deref() == node.output_at(0));
         if let Some(told) = told {
             told.action = Action::Swapped;
             told.what = family::words(&old);
@@ -178,7 +182,7 @@ fn finish(patched: &mut Document, opset: i64, report: &mut Report) -> Result<(),
             "the model imports opset {opset}; function bodies need {MIN_OPSET}, so this file runs with the plugin only. Raise the opset (onnx.version_converter) and patch again to run it anywhere"
         ));
     } else {
-        let attached = attach(patched, FunctionHome::Operator)?;
+        let attached = attach(patched)?;
         report.changes.extend(attached.changes);
         report.warnings.extend(attached.warnings);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::proto::{NodeProto, TensorProto, ValueInfoProto};
+use crate::model::proto::{NodeProto, ValueInfoProto};
 use crate::model::{Graph, GraphIndex, NodeId};
 
 /// Edits against the graph that the rules looked at.
@@ -12,7 +12,6 @@ pub(crate) struct Plan {
     /// Before which node of the old graph the new ones go.
     inserts: BTreeMap<usize, Vec<NodeProto>>,
     value_infos: Vec<ValueInfoProto>,
-    initializers: Vec<TensorProto>,
     issued: HashSet<String>,
 }
 
@@ -49,11 +48,6 @@ impl Plan {
         self.value_infos.push(value);
     }
 
-    /// Adds an initializer.
-    pub fn add_initializer(&mut self, tensor: TensorProto) {
-        self.initializers.push(tensor);
-    }
-
     /// Takes out those of `candidates` that nobody reads once the plan is carried out.
     pub fn remove_unread(&mut self, index: &GraphIndex, candidates: &[NodeId]) {
         let mut candidates: Vec<NodeId> = candidates.to_vec();
@@ -83,7 +77,8 @@ impl Plan {
     /// Carries it out; also drops the initializers and value_infos that nobody needs any more.
     pub fn apply(self, graph: &mut Graph) {
         let (stale_values, unread) = self.leftovers(graph);
-        let positions: BTreeSet<usize> = self.removes.iter().map(|id| id.0).chain(self.inserts.keys().copied()).collect();
+        let positions: BTreeSet<usize> =
+            self.removes.iter().map(|id| id.0).chain(self.inserts.keys().copied()).collect();
         // from the end, so that earlier positions stay what they were
         for position in positions.into_iter().rev() {
             if self.removes.contains(&NodeId(position)) {
@@ -101,9 +96,6 @@ impl Plan {
         }
         for value in self.value_infos {
             graph.add_value_info(value);
-        }
-        for tensor in self.initializers {
-            graph.add_initializer(tensor);
         }
     }
 

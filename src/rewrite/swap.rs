@@ -2,13 +2,13 @@
 
 use crate::loss::EncouragingLoss;
 use crate::model::proto::{NodeProto, TensorProto};
-use crate::model::{node, value_info, DataType, NodeBuilder};
+use crate::model::{DataType, NodeBuilder, node, value_info};
 
 use super::function::attributes;
 use super::options::PatchOptions;
 use super::plan::Plan;
 use super::rules::{ClassAxis, Context, GradientMatch, LossShape, Match};
-use super::{RewriteError, DOMAIN, GRAD_OP, LOSS_OP};
+use super::{DOMAIN, GRAD_OP, LOSS_OP, RewriteError};
 use crate::loss::{ParameterError, Reduction};
 
 /// Metadata keys on every node we make.
@@ -19,7 +19,11 @@ pub(crate) const NODE_RULE: &str = "elonnx.rule";
 pub(crate) const NODE_REPLACED: &str = "elonnx.replaced";
 
 /// The parameters a match gets: what the user asks, then what the old loss had, then the operator's defaults.
-pub(crate) fn merge(found: &EncouragingLoss, encouraging: bool, options: &PatchOptions) -> Result<EncouragingLoss, ParameterError> {
+pub(crate) fn merge(
+    found: &EncouragingLoss,
+    encouraging: bool,
+    options: &PatchOptions,
+) -> Result<EncouragingLoss, ParameterError> {
     let base = if encouraging { *found } else { EncouragingLoss::default() };
     base.to_builder()
         .log_end(options.log_end.unwrap_or(base.log_end()))
@@ -96,7 +100,13 @@ impl Swap<'_, '_> {
         self.finish_loss(&made, computed.or(data_type));
         self.keep_log_prob();
         if let Some(gradient) = &found.gradient {
-            self.emit_gradient(loss, gradient, [&logits, &labels, &weights], margin.as_deref().unwrap_or_default(), computed.and(data_type));
+            self.emit_gradient(
+                loss,
+                gradient,
+                [&logits, &labels, &weights],
+                margin.as_deref().unwrap_or_default(),
+                computed.and(data_type),
+            );
         }
         if let Some(margin) = margin {
             let dims = context.shapes.get(&found.labels).dims;
@@ -108,7 +118,8 @@ impl Swap<'_, '_> {
     }
 
     fn check_type(&self, data_type: Option<DataType>) -> Result<(), RewriteError> {
-        let supported = matches!(data_type, Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16));
+        let supported =
+            matches!(data_type, Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16));
         if supported {
             return Ok(());
         }
@@ -119,7 +130,10 @@ impl Swap<'_, '_> {
                     "the element type of its logits '{}' is not known; run onnx.shape_inference on the model first",
                     self.found.logits
                 ),
-                Some(other) => format!("its logits are {}; they must be float16, bfloat16, float32 or float64", super::rules::data_type_name(other)),
+                Some(other) => format!(
+                    "its logits are {}; they must be float16, bfloat16, float32 or float64",
+                    super::rules::data_type_name(other)
+                ),
             },
         })
     }
@@ -143,7 +157,8 @@ impl Swap<'_, '_> {
             let moved = self.fresh(&format!("{logits}_classes_first"));
             let mut order: Vec<i64> = vec![0, rank as i64 - 1];
             order.extend(1..rank as i64 - 1);
-            let transpose = self.helper("Transpose", "Transpose").inputs([&logits]).outputs([&moved]).ints("perm", &order).build();
+            let transpose =
+                self.helper("Transpose", "Transpose").inputs([&logits]).outputs([&moved]).ints("perm", &order).build();
             self.insert(transpose);
             logits = moved;
         }
@@ -203,7 +218,12 @@ impl Swap<'_, '_> {
     }
 
     /// The op; gives the name of its loss.
-    fn emit_loss(&mut self, loss: &EncouragingLoss, [logits, labels, weights]: [&str; 3], margin: Option<&str>) -> String {
+    fn emit_loss(
+        &mut self,
+        loss: &EncouragingLoss,
+        [logits, labels, weights]: [&str; 3],
+        margin: Option<&str>,
+    ) -> String {
         let plain = self.found.loss_shape == LossShape::AsIs && self.same_type_as_loss();
         let made = if plain { self.found.loss.clone() } else { self.fresh(&format!("{}_rows", self.found.loss)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
@@ -279,12 +299,19 @@ impl Swap<'_, '_> {
         }
         let logits = self.found.logits.clone();
         if self.context.opset >= 13 {
-            let node = self.helper("LogSoftmax", "LogSoftmax").inputs([&logits]).outputs([&log_prob]).int("axis", 1).build();
+            let node =
+                self.helper("LogSoftmax", "LogSoftmax").inputs([&logits]).outputs([&log_prob]).int("axis", 1).build();
             self.insert(node);
         } else {
             // before opset 13 LogSoftmax flattens all axes from `axis` on
             let sum = self.fresh(&format!("{log_prob}_lse"));
-            let lse = self.helper("ReduceLogSumExp", "LogSumExp").inputs([&logits]).outputs([&sum]).ints("axes", &[1]).int("keepdims", 1).build();
+            let lse = self
+                .helper("ReduceLogSumExp", "LogSumExp")
+                .inputs([&logits])
+                .outputs([&sum])
+                .ints("axes", &[1])
+                .int("keepdims", 1)
+                .build();
             self.insert(lse);
             let node = self.helper("Sub", "LogSoftmax").inputs([&logits, &sum]).outputs([&log_prob]).build();
             self.insert(node);
@@ -318,8 +345,13 @@ impl Swap<'_, '_> {
         self.plan.insert(at, builder.build());
         let mut value = made;
         if let Some(to) = back {
-            let cast = if gradient.bias.is_none() { gradient.dlogits.clone() } else { self.fresh(&format!("{}_cast", gradient.dlogits)) };
-            let node = self.helper("Cast", "CastGradient").inputs([&value]).outputs([&cast]).int("to", to as i64).build();
+            let cast = if gradient.bias.is_none() {
+                gradient.dlogits.clone()
+            } else {
+                self.fresh(&format!("{}_cast", gradient.dlogits))
+            };
+            let node =
+                self.helper("Cast", "CastGradient").inputs([&value]).outputs([&cast]).int("to", to as i64).build();
             self.plan.insert(at, node);
             value = cast;
         }

@@ -1,16 +1,14 @@
 //! `unpatch`: the encouraging loss back to cross entropy, a loss that `patch` added taken out again.
 
 use crate::model::proto::NodeProto;
-use crate::model::{node, DataType, Document, NodeId};
+use crate::model::{DataType, Document, NodeId, node};
 
-use super::patch::{default_opset, MODEL_LOSSES, MODEL_VERSION};
+use super::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
 use super::plan::Plan;
 use super::report::{Action, LossReport};
-use super::rules::{self, encouraging_op, family, Context};
+use super::rules::{self, Context, encouraging_op, family};
 use super::swap::{NODE_RULE, NODE_VERSION};
-use super::{
-    FunctionHome, LOSS_AND_GRAD_OP, LOSS_OP, Patched, Report, RewriteError, attach, classifier, operator, parameters,
-};
+use super::{LOSS_AND_GRAD_OP, LOSS_OP, Patched, Report, RewriteError, attach, classifier, operator, parameters};
 
 /// Replaces each of our ops by ONNX's `SoftmaxCrossEntropyLoss`, and its gradient by ORT Training's
 /// `SoftmaxCrossEntropyLossGrad`; takes out the loss (and the labels input) that `patch` put on a bare classifier;
@@ -40,7 +38,7 @@ pub fn unpatch(document: &Document) -> Result<Patched, RewriteError> {
     }
     plan.apply(patched.graph_mut());
     // no node of ours is left, so this removes the bodies and the imports
-    report.changes.extend(attach(&mut patched, FunctionHome::Operator)?.changes);
+    report.changes.extend(attach(&mut patched)?.changes);
     for key in [MODEL_VERSION, MODEL_LOSSES] {
         patched.remove_metadata(key);
     }
@@ -52,15 +50,20 @@ fn restore(context: &Context, id: NodeId, plan: &mut Plan, report: &mut Report) 
     let op = context.graph.node(id);
     let unsupported = |reason: &str| RewriteError::Unsupported { node: op.describe(), reason: reason.into() };
     if operator(op) == Some(LOSS_AND_GRAD_OP) {
-        return Err(unsupported("the fused op has no counterpart in cross entropy; unpatch the model it was made from"));
+        return Err(unsupported(
+            "the fused op has no counterpart in cross entropy; unpatch the model it was made from",
+        ));
     }
     if context.opset < 12 {
-        return Err(unsupported("the model's opset has no SoftmaxCrossEntropyLoss (it came with opset 12); go back to the original file"));
+        return Err(unsupported(
+            "the model's opset has no SoftmaxCrossEntropyLoss (it came with opset 12); go back to the original file",
+        ));
     }
     let parameters = parameters(op)?;
     let gradient = encouraging_op::gradient(context, op);
     let mut told = describe(context, id)?;
-    let log_prob = gradient.map(|_| plan.fresh_name(context.graph, &format!("{}_log_prob", op.output_at(0).unwrap_or_default())));
+    let log_prob =
+        gradient.map(|_| plan.fresh_name(context.graph, &format!("{}_log_prob", op.output_at(0).unwrap_or_default())));
     let inputs = [op.input_at(0), op.input_at(1), op.input_at(2)].map(Option::unwrap_or_default);
     let forward = cross_entropy_node("SoftmaxCrossEntropyLoss", &parameters)
         .name(&format!("{}/SoftmaxCrossEntropyLoss", op.output_at(0).unwrap_or_default()))

@@ -69,7 +69,9 @@ pub(crate) struct HostStatus {
 impl HostStatus {
     fn message(&self) -> String {
         // SAFETY: the status is not null and ours until `drop`; its message is NUL-terminated and lives as long.
-        unsafe { CStr::from_ptr(ort_call!(self.host, void GetErrorMessage(self.status.0))) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(ort_call!(self.host, void GetErrorMessage(self.status.0))) }
+            .to_string_lossy()
+            .into_owned()
     }
 
     fn into_raw(self) -> OrtStatusPtr {
@@ -279,6 +281,7 @@ impl<'a> Context<'a> {
         unsafe { ort_call!(host, GetTensorTypeAndShape(value, &mut info)) }?;
         // SAFETY: `info` was just made and is released once, after its last use.
         let described = unsafe { describe(host, info) };
+        // SAFETY: as above.
         unsafe { ort_call!(host, void ReleaseTensorTypeAndShapeInfo(info)) };
         let (data_type, shape) = described?;
         let mut data: *mut c_void = null_mut();
@@ -290,7 +293,11 @@ impl<'a> Context<'a> {
     /// Allocates output `index`; `None` where the node leaves it out.
     ///
     /// To be called once per output and run: each call gives the same memory.
-    pub(crate) fn output<T: TensorElement>(&self, index: usize, shape: &[usize]) -> Result<Option<&'a mut [T]>, Failure> {
+    pub(crate) fn output<T: TensorElement>(
+        &self,
+        index: usize,
+        shape: &[usize],
+    ) -> Result<Option<&'a mut [T]>, Failure> {
         if index >= self.outputs {
             return Ok(None);
         }

@@ -223,13 +223,7 @@ fn allocate<'a, T: TensorElement>(
     context.output(index, shape)?.ok_or_else(|| Failure::invalid(format!("output {index} ({name}) is missing")))
 }
 
-fn check_shape(
-    name: &str,
-    found: &[usize],
-    expected: &[usize],
-    logits: &[usize],
-    why: &str,
-) -> Result<(), Failure> {
+fn check_shape(name: &str, found: &[usize], expected: &[usize], logits: &[usize], why: &str) -> Result<(), Failure> {
     if found == expected {
         return Ok(());
     }

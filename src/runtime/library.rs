@@ -5,10 +5,11 @@
 //! holds nothing that can be used: `elonnx doctor` shows them all, [`find`] takes the first that will do.
 //!
 //! A candidate is loaded only to ask for its version (`OrtGetApiBase()->GetVersionString()`); no environment and no
-//! session is made. Libraries stay loaded: ONNX Runtime registers exit handlers, so unloading it is not safe.
+//! session is made ([`registration`] goes one step further). Libraries stay loaded: ONNX Runtime registers exit handlers, so unloading it is not safe.
 
 pub mod driver;
 pub mod python;
+pub mod registration;
 
 use std::ffi::{CStr, OsStr};
 use std::fmt;

@@ -5,12 +5,12 @@
 //!
 //! | operator of `ai.elonnx` | inputs | outputs |
 //! | --- | --- | --- |
-//! | `EncouragingLoss` | logits T [N,C,d…], labels Tind [N,d…], class_weights? T [C], bonus_weight? float [] | loss T, margin? float [N,d…] |
-//! | `EncouragingLossGrad` | dloss T, then as above, margin? float [N,d…] | dlogits T [N,C,d…] |
-//! | `EncouragingLossAndGrad` | as `EncouragingLoss` | loss T, margin? float [N,d…], dlogits T [N,C,d…] |
+//! | `EncouragingLoss` | logits T \[N,C,d…\], labels Tind \[N,d…\], class_weights? T \[C\], bonus_weight? float \[\] | loss T, margin? float \[N,d…\] |
+//! | `EncouragingLossGrad` | dloss T, then as above, margin? float \[N,d…\] | dlogits T \[N,C,d…\] |
+//! | `EncouragingLossAndGrad` | as `EncouragingLoss` | loss T, margin? float \[N,d…\], dlogits T \[N,C,d…\] |
 //!
-//! T is float16, bfloat16, float or double, Tind int32 or int64. The loss has shape [] with reduction mean and sum,
-//! [N,d…] with none; dloss has the loss's shape, or is one number for all rows. Wrong attributes, shapes and labels come
+//! T is float16, bfloat16, float or double, Tind int32 or int64. The loss has shape \[\] with reduction mean and sum,
+//! \[N,d…\] with none; dloss has the loss's shape, or is one number for all rows. Wrong attributes, shapes and labels come
 //! back as ONNX Runtime's `INVALID_ARGUMENT` with a sentence; no panic crosses into the host.
 
 mod abi;

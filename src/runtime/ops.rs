@@ -128,10 +128,10 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// `with_shapes`: whether to offer a shape callback; see [`super::plugin::HostVersion::takes_shape_callback`].
-    pub(crate) fn new(host: Host, operator: Operator, logits: DataType, labels: DataType, with_shapes: bool) -> Box<Op> {
+    /// `with_shapes`: whether to offer a shape callback; see `takes_shape_callback` in plugin.rs.
+    pub(crate) fn new(host: Host, operator: Operator, logits: DataType, labels: DataType, with_shapes: bool) -> Op {
         let name = CString::new(operator.name()).unwrap_or_default();
-        Box::new(Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name })
+        Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name }
     }
 
     pub(crate) fn as_custom_op(&self) -> *const OrtCustomOp {
@@ -277,7 +277,9 @@ unsafe extern "system" fn create_kernel(
 /// Says which node an attribute error is about: at creation the host doesn't.
 fn at_node(operator: Operator, node: &NodeInfo, failure: Failure) -> Failure {
     match failure {
-        Failure::Invalid(sentence) => Failure::Invalid(format!("{} node '{}': {sentence}", operator.name(), node.name())),
+        Failure::Invalid(sentence) => {
+            Failure::Invalid(format!("{} node '{}': {sentence}", operator.name(), node.name()))
+        }
         other => other,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use ort_sys::{OrtApi, OrtApiBase, OrtCustomOpDomain, OrtErrorCode, OrtSessionOptions, OrtStatusPtr};
 
 use super::abi::{API_VERSION, Failure, Host, create_status, guard, ort_call};
+use super::library::{OLDEST, Version};
 use super::ops::{DOMAIN_NAME, LABEL_TYPES, LOGITS_TYPES, Op, Operator};
 
 /// Marks session options that have the operators, so that registering twice does nothing the second time. Without the
@@ -14,39 +15,23 @@ use super::ops::{DOMAIN_NAME, LABEL_TYPES, LOGITS_TYPES, Op, Operator};
 const REGISTERED_KEY: &CStr = c"ai.elonnx.registered";
 const REGISTERED_VALUE: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
-/// The version of ONNX Runtime, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct HostVersion {
-    major: u32,
-    minor: u32,
+/// Whether a host may be given a shape callback. Hosts before 1.24 crash while they make the session where a node leaves
+/// an optional input out by an empty name and the operator has such a callback.
+fn takes_shape_callback(host: Version) -> bool {
+    host >= Version { major: 1, minor: 24, patch: 0 }
 }
 
-impl HostVersion {
-    /// The oldest that the plugin runs in; also what an unknown host is taken for.
-    pub(crate) const OLDEST: HostVersion = HostVersion { major: 1, minor: API_VERSION };
-
-    /// From a text as "1.24.4"; what cannot be read counts as the oldest.
-    pub(crate) fn parse(version: &str) -> HostVersion {
-        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
-        match (parts.next().flatten(), parts.next().flatten()) {
-            (Some(major), Some(minor)) => HostVersion { major, minor },
-            _ => HostVersion::OLDEST,
-        }
-    }
-
-    /// Whether the host may be given a shape callback. Hosts before 1.24 crash while they make the session where a node
-    /// leaves an optional input out by an empty name and the operator has such a callback.
-    pub(crate) fn takes_shape_callback(self) -> bool {
-        self >= HostVersion { major: 1, minor: 24 }
-    }
+/// From the text of the host; what cannot be read counts as the oldest.
+pub(crate) fn parse_version(text: &str) -> Version {
+    Version::parse(text).unwrap_or(OLDEST)
 }
 
 /// A custom op domain made in one host, with its operators. Sessions point to all of it: it is never freed.
 struct Domain {
     host: Host,
-    version: HostVersion,
+    version: Version,
     domain: NonNull<OrtCustomOpDomain>,
-    _operators: Vec<Box<Op>>,
+    _operators: Box<[Op]>,
 }
 
 // SAFETY: the pointer is only handed to the host, under the lock of `DOMAINS`; a domain does not change once made.
@@ -59,7 +44,7 @@ static DOMAINS: Mutex<Vec<Domain>> = Mutex::new(Vec::new());
 ///
 /// # Safety
 /// `options` must be valid and `host` the ONNX Runtime it comes from.
-pub(crate) unsafe fn register(options: *mut OrtSessionOptions, host: Host, version: HostVersion) -> Result<(), Failure> {
+pub(crate) unsafe fn register(options: *mut OrtSessionOptions, host: Host, version: Version) -> Result<(), Failure> {
     let mut registered = 0;
     // SAFETY: the caller's; the key is NUL-terminated.
     unsafe { ort_call!(host, HasSessionConfigEntry(options, REGISTERED_KEY.as_ptr(), &mut registered)) }?;
@@ -74,7 +59,7 @@ pub(crate) unsafe fn register(options: *mut OrtSessionOptions, host: Host, versi
     }
 }
 
-fn domain_of(host: Host, version: HostVersion) -> Result<NonNull<OrtCustomOpDomain>, Failure> {
+fn domain_of(host: Host, version: Version) -> Result<NonNull<OrtCustomOpDomain>, Failure> {
     let mut domains = DOMAINS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(known) = domains.iter().find(|known| known.host == host && known.version == version) {
         return Ok(known.domain);
@@ -85,19 +70,19 @@ fn domain_of(host: Host, version: HostVersion) -> Result<NonNull<OrtCustomOpDoma
     Ok(domain)
 }
 
-fn make_domain(host: Host, version: HostVersion) -> Result<Domain, Failure> {
+fn make_domain(host: Host, version: Version) -> Result<Domain, Failure> {
     let mut domain: *mut OrtCustomOpDomain = null_mut();
     // SAFETY: the name is NUL-terminated; the host copies it.
     unsafe { ort_call!(host, CreateCustomOpDomain(DOMAIN_NAME.as_ptr(), &mut domain)) }?;
     let domain = NonNull::new(domain).ok_or_else(|| Failure::Internal("elonnx: the host made no domain".to_owned()))?;
-    let operators: Vec<Box<Op>> = Operator::ALL
+    let operators: Box<[Op]> = Operator::ALL
         .into_iter()
         .flat_map(|operator| LOGITS_TYPES.map(|logits| (operator, logits)))
         .flat_map(|(operator, logits)| LABEL_TYPES.map(|labels| (operator, logits, labels)))
-        .map(|(operator, logits, labels)| Op::new(host, operator, logits, labels, version.takes_shape_callback()))
+        .map(|(operator, logits, labels)| Op::new(host, operator, logits, labels, takes_shape_callback(version)))
         .collect();
-    for op in &operators {
-        // SAFETY: the operator is boxed, and kept with the domain.
+    for op in operators.iter() {
+        // SAFETY: the operators are boxed, and kept with the domain: their addresses stay.
         if let Err(failure) = unsafe { ort_call!(host, CustomOpDomain_Add(domain.as_ptr(), op.as_custom_op())) } {
             // SAFETY: nobody else knows the domain yet.
             unsafe { ort_call!(host, void ReleaseCustomOpDomain(domain.as_ptr())) };
@@ -118,7 +103,10 @@ fn make_domain(host: Host, version: HostVersion) -> Result<Domain, Failure> {
 /// # Safety
 /// For ONNX Runtime to call, with session options of its own and its API base.
 #[unsafe(no_mangle)]
-pub unsafe extern "system" fn RegisterCustomOps(options: *mut OrtSessionOptions, base: *const OrtApiBase) -> OrtStatusPtr {
+pub unsafe extern "system" fn RegisterCustomOps(
+    options: *mut OrtSessionOptions,
+    base: *const OrtApiBase,
+) -> OrtStatusPtr {
     // SAFETY: the host passes its API base, which has lived since ONNX Runtime 1.0.
     let (api, version) = unsafe { (((*base).GetApi)(API_VERSION), version_text(base)) };
     let Some(api) = NonNull::new(api.cast_mut()) else {
@@ -129,7 +117,7 @@ pub unsafe extern "system" fn RegisterCustomOps(options: *mut OrtSessionOptions,
     let host = unsafe { Host::new(api) };
     guard(host, || {
         // SAFETY: `options` are the host's.
-        unsafe { register(options, host, HostVersion::parse(&version)) }
+        unsafe { register(options, host, parse_version(&version)) }
     })
 }
 
@@ -159,20 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_compared_as_numbers() {
-        assert!(!HostVersion::parse("1.9.0").takes_shape_callback());
-        assert!(!HostVersion::parse("1.23.2").takes_shape_callback());
-        assert!(HostVersion::parse("1.24.1").takes_shape_callback());
-        assert!(HostVersion::parse("1.100.0").takes_shape_callback());
-        assert!(HostVersion::parse("2.0.0").takes_shape_callback());
-        assert!(HostVersion::parse("1.31.0-dev").takes_shape_callback());
+    fn the_shape_callback_is_for_hosts_from_1_24_on() {
+        for old in ["1.9.0", "1.17.3", "1.23.2"] {
+            assert!(!takes_shape_callback(parse_version(old)), "{old}");
+        }
+        for new in ["1.24.1", "1.100.0", "2.0.0", "1.31.0-dev"] {
+            assert!(takes_shape_callback(parse_version(new)), "{new}");
+        }
     }
 
     #[test]
     fn what_is_no_version_is_taken_for_the_oldest() {
         for text in ["", "nightly", "1", "1.x"] {
-            assert_eq!(HostVersion::parse(text), HostVersion::OLDEST);
+            assert_eq!(parse_version(text), OLDEST);
         }
+        assert_eq!(OLDEST.minor, API_VERSION);
     }
 
     #[test]

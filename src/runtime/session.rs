@@ -8,7 +8,8 @@ use ort::session::builder::SessionBuilder;
 use ort_sys::OrtApiBase;
 
 use super::abi::{Host, guard};
-use super::plugin::{HostVersion, register, version_text};
+use super::library::{OLDEST, Version};
+use super::plugin::{parse_version, register, version_text};
 
 /// Adds the operators of `ai.elonnx` to a session of `ort`.
 pub trait WithElonnx: Sized {
@@ -46,8 +47,8 @@ impl WithElonnx for SessionBuilder {
 /// `ort` doesn't tell the version of its library, so the library is asked that holds the table's functions.
 ///
 /// Where it cannot be found the oldest is assumed, which only means that output shapes are not known beforehand.
-fn version_of(host: Host) -> HostVersion {
-    let read = || -> Option<HostVersion> {
+fn version_of(host: Host) -> Version {
+    let read = || -> Option<Version> {
         // SAFETY: the field is in every version of the table.
         let function = unsafe { (*host.table()).CreateStatus } as *const ();
         let path = library_of(function)?;
@@ -63,9 +64,9 @@ fn version_of(host: Host) -> HostVersion {
             return None;
         }
         // SAFETY: the base is the host's.
-        Some(HostVersion::parse(&unsafe { version_text(base) }))
+        Some(parse_version(&unsafe { version_text(base) }))
     };
-    read().unwrap_or(HostVersion::OLDEST)
+    read().unwrap_or(OLDEST)
 }
 
 /// The file that a function was loaded from.

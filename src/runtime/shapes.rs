@@ -54,17 +54,19 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
 unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     let host = op.host;
     let first = if op.operator == Operator::Gradient { 1 } else { 0 };
-    // SAFETY: the caller's, here and in the calls below.
+    // SAFETY: the caller's.
     let logits = unsafe { input(host, context, first) }?;
     // an unknown shape looks like that of a scalar, which logits never are
     if logits.dims.len() < 2 {
         return Ok(());
     }
     let labels = logits.without_class_axis();
+    // SAFETY: the caller's.
     let per_row = unsafe { text_attribute(host, context, c"reduction") }.is_some_and(|text| text == "none");
     let loss = if per_row { labels.clone() } else { KnownShape::scalar(logits.data_type) };
     // Only outputs that every node has are set: the host doesn't check the index (1.24 aborts, others write beyond their
     // vector), and its API 17 doesn't tell how many outputs the node has. So not the margin of the loss, which comes last.
+    // SAFETY: the caller's; the names are from inputs of the same context.
     unsafe {
         match op.operator {
             Operator::Loss => set_output(host, context, 0, &loss)?,
@@ -104,10 +106,8 @@ unsafe fn text_attribute(host: Host, context: *const OrtShapeInferContext, name:
     let mut size = 0;
     let into = bytes.as_mut_ptr().cast();
     // SAFETY: `attribute` was just set, `bytes` holds as many bytes as said.
-    unsafe {
-        ort_call!(host, ReadOpAttr(attribute, OrtOpAttrType::ORT_OP_ATTR_STRING, into, bytes.len(), &mut size))
-    }
-    .ok()?;
+    unsafe { ort_call!(host, ReadOpAttr(attribute, OrtOpAttrType::ORT_OP_ATTR_STRING, into, bytes.len(), &mut size)) }
+        .ok()?;
     // some hosts count the NUL in `size`
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(size.min(bytes.len()));
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())

@@ -25,9 +25,7 @@ fn saving_over_the_mapped_file() {
 #[test]
 fn a_missing_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = small::model()
-        .save(folder.path().join("no/model.onnx"), ExternalData::Link)
-        .unwrap_err();
+    let error = small::model().save(folder.path().join("no/model.onnx"), ExternalData::Link).unwrap_err();
     assert!(
         matches!(&error, ModelError::Io { action: "write", .. }) && error.to_string().contains("model.onnx"),
         "{error}"
@@ -40,14 +38,7 @@ fn two_gib_are_read_but_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     let length = 1u64 << 31;
-    let tensor = [
-        int(1, 1 << 29),
-        int(2, 1),
-        bytes(8, "w"),
-        varint(9 << 3 | 2),
-        varint(length),
-    ]
-    .concat();
+    let tensor = [int(1, 1 << 29), int(2, 1), bytes(8, "w"), varint(9 << 3 | 2), varint(length)].concat();
     let tensor_length = tensor.len() as u64 + length;
     let initializer = [varint(5 << 3 | 2), varint(tensor_length)].concat();
     let graph = [varint(7 << 3 | 2), varint(initializer.len() as u64 + tensor_length)].concat();
@@ -61,13 +52,8 @@ fn two_gib_are_read_but_not_written() {
     let document = Document::open(&path).unwrap();
     assert_eq!(document.graph().initializers()[0].dims(), [1 << 29]);
     assert_eq!(document.encoded_len() as u64, head.len() as u64 + length);
-    let error = document
-        .save(folder.path().join("new.onnx"), ExternalData::Link)
-        .unwrap_err();
-    assert!(
-        matches!(&error, ModelError::TooLarge { .. }) && error.to_string().contains("external data"),
-        "{error}"
-    );
+    let error = document.save(folder.path().join("new.onnx"), ExternalData::Link).unwrap_err();
+    assert!(matches!(&error, ModelError::TooLarge { .. }) && error.to_string().contains("external data"), "{error}");
 }
 
 const CHILD: &str = "ELONNX_TEST_SAVE_TO";
@@ -103,10 +89,8 @@ fn save_with_limit(ignored: bool) -> (String, Vec<String>) {
         .output()
         .unwrap();
     assert_eq!(fs::read(&path).unwrap(), old, "the old file is whole");
-    let mut names: Vec<String> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(output.status.success(), ignored, "{output:?}");
     (String::from_utf8(output.stdout).unwrap(), names)
@@ -116,10 +100,7 @@ fn save_with_limit(ignored: bool) -> (String, Vec<String>) {
 #[test]
 fn a_full_disk_leaves_the_old_file_and_no_other() {
     let (output, names) = save_with_limit(true);
-    assert!(
-        output.contains("refused: cannot write") && output.contains("model.onnx"),
-        "{output}"
-    );
+    assert!(output.contains("refused: cannot write") && output.contains("model.onnx"), "{output}");
     assert_eq!(names, ["model.onnx"]);
 }
 

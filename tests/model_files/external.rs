@@ -13,11 +13,7 @@ fn folder_with(location: &str) -> tempfile::TempDir {
     let data = folder.path().join(location);
     fs::create_dir_all(data.parent().unwrap()).unwrap();
     fs::write(&data, [7u8; 16]).unwrap();
-    fs::write(
-        folder.path().join("model.onnx"),
-        model(bytes(5, external_tensor("w", location))),
-    )
-    .unwrap();
+    fs::write(folder.path().join("model.onnx"), model(bytes(5, external_tensor("w", location)))).unwrap();
     folder
 }
 
@@ -26,10 +22,8 @@ fn open(folder: &tempfile::TempDir) -> Document {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -44,30 +38,20 @@ fn references_are_read() {
     let folder = folder_with("data/w.bin");
     let document = open(&folder);
     let reference = document.graph().initializers()[0].external().unwrap();
-    assert_eq!(
-        (reference.location.to_str(), reference.offset, reference.length),
-        (Some("data/w.bin"), 0, Some(16))
-    );
-    assert_eq!(document.external_references().unwrap(), [reference.clone()]);
+    assert_eq!((reference.location.to_str(), reference.offset, reference.length), (Some("data/w.bin"), 0, Some(16)));
+    assert_eq!(document.external_references().unwrap(), std::slice::from_ref(reference));
 }
 
 #[cfg(unix)]
 #[test]
 fn data_is_linked_by_default_and_copied_on_demand() {
-    let (source, linked, copied) = (
-        folder_with("data/w.bin"),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (source, linked, copied) =
+        (folder_with("data/w.bin"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let document = open(&source);
     for _ in 0..2 {
         // the second time everything is there already
-        document
-            .save(linked.path().join("new.onnx"), ExternalData::Link)
-            .unwrap();
-        document
-            .save(copied.path().join("new.onnx"), ExternalData::Copy)
-            .unwrap();
+        document.save(linked.path().join("new.onnx"), ExternalData::Link).unwrap();
+        document.save(copied.path().join("new.onnx"), ExternalData::Copy).unwrap();
     }
     let original = inode(source.path().join("data/w.bin"));
     assert_eq!(inode(linked.path().join("data/w.bin")), original);
@@ -77,23 +61,16 @@ fn data_is_linked_by_default_and_copied_on_demand() {
         (names(copied.path()), names(&copied.path().join("data"))),
         (vec!["data".into(), "new.onnx".into()], vec!["w.bin".into()])
     );
-    assert_eq!(
-        fs::read(linked.path().join("new.onnx")).unwrap(),
-        fs::read(source.path().join("model.onnx")).unwrap()
-    );
+    assert_eq!(fs::read(linked.path().join("new.onnx")).unwrap(), fs::read(source.path().join("model.onnx")).unwrap());
 }
 
 #[test]
 fn the_same_folder_needs_nothing() {
     let folder = folder_with("w.bin");
-    open(&folder)
-        .save(folder.path().join("other.onnx"), ExternalData::Copy)
-        .unwrap();
+    open(&folder).save(folder.path().join("other.onnx"), ExternalData::Copy).unwrap();
     fs::remove_file(folder.path().join("w.bin")).unwrap();
     // nor does it look at the data
-    open(&folder)
-        .save(folder.path().join("model.onnx"), ExternalData::Link)
-        .unwrap();
+    open(&folder).save(folder.path().join("model.onnx"), ExternalData::Link).unwrap();
     assert_eq!(names(folder.path()), ["model.onnx", "other.onnx"]);
 }
 
@@ -101,9 +78,7 @@ fn the_same_folder_needs_nothing() {
 fn a_different_file_in_the_way_is_kept() {
     let (source, target) = (folder_with("w.bin"), tempfile::tempdir().unwrap());
     fs::write(target.path().join("w.bin"), [8u8; 16]).unwrap();
-    let error = open(&source)
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap_err();
+    let error = open(&source).save(target.path().join("model.onnx"), ExternalData::Link).unwrap_err();
     assert!(matches!(&error, ModelError::ExternalConflict { .. }), "{error}");
     assert_eq!(fs::read(target.path().join("w.bin")).unwrap(), [8; 16]);
     assert_eq!(names(target.path()), ["w.bin"]);
@@ -125,34 +100,21 @@ fn missing_data_is_named() {
     let (source, target) = (folder_with("w.bin"), tempfile::tempdir().unwrap());
     let document = open(&source);
     fs::remove_file(source.path().join("w.bin")).unwrap();
-    let error = document
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap_err();
-    assert!(
-        matches!(&error, ModelError::ExternalMissing { tensor, .. } if tensor == "w"),
-        "{error}"
-    );
+    let error = document.save(target.path().join("model.onnx"), ExternalData::Link).unwrap_err();
+    assert!(matches!(&error, ModelError::ExternalMissing { tensor, .. } if tensor == "w"), "{error}");
     let memory = Document::from_bytes(document.to_bytes()).unwrap();
-    let error = memory
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap_err();
+    let error = memory.save(target.path().join("model.onnx"), ExternalData::Link).unwrap_err();
     assert!(matches!(&error, ModelError::ExternalMissing { .. }), "{error}");
     assert_eq!(names(target.path()), Vec::<String>::new());
     fs::write(target.path().join("w.bin"), [7u8; 16]).unwrap();
-    memory
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap();
+    memory.save(target.path().join("model.onnx"), ExternalData::Link).unwrap();
 }
 
 #[test]
 fn links_go_away_when_the_model_cannot_be_written() {
     let (source, target) = (folder_with("w.bin"), tempfile::tempdir().unwrap());
     fs::create_dir(target.path().join("model.onnx")).unwrap();
-    assert!(
-        open(&source)
-            .save(target.path().join("model.onnx"), ExternalData::Link)
-            .is_err()
-    );
+    assert!(open(&source).save(target.path().join("model.onnx"), ExternalData::Link).is_err());
     assert_eq!(names(target.path()), ["model.onnx"]);
 }
 
@@ -160,32 +122,22 @@ fn links_go_away_when_the_model_cannot_be_written() {
 #[test]
 fn symbolic_links_may_not_lead_out() {
     use std::os::unix::fs::symlink;
-    let (source, target, outside) = (
-        folder_with("w.bin"),
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-    );
+    let (source, target, outside) = (folder_with("w.bin"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(outside.path().join("secret"), [7u8; 16]).unwrap();
     fs::remove_file(source.path().join("w.bin")).unwrap();
     symlink(outside.path().join("secret"), source.path().join("w.bin")).unwrap();
-    let error = open(&source)
-        .save(target.path().join("model.onnx"), ExternalData::Copy)
-        .unwrap_err();
+    let error = open(&source).save(target.path().join("model.onnx"), ExternalData::Copy).unwrap_err();
     assert!(matches!(&error, ModelError::ExternalEscape { .. }), "{error}");
     // inside the folder they may
     fs::write(source.path().join("real.bin"), [7u8; 16]).unwrap();
     fs::remove_file(source.path().join("w.bin")).unwrap();
     symlink("real.bin", source.path().join("w.bin")).unwrap();
-    open(&source)
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap();
+    open(&source).save(target.path().join("model.onnx"), ExternalData::Link).unwrap();
     assert_eq!(fs::read(target.path().join("w.bin")).unwrap(), [7; 16]);
     // a link in the new folder that leads out of it
     let (source, target) = (folder_with("data/w.bin"), tempfile::tempdir().unwrap());
     symlink(outside.path(), target.path().join("data")).unwrap();
-    let error = open(&source)
-        .save(target.path().join("model.onnx"), ExternalData::Copy)
-        .unwrap_err();
+    let error = open(&source).save(target.path().join("model.onnx"), ExternalData::Copy).unwrap_err();
     assert!(matches!(&error, ModelError::ExternalEscape { .. }), "{error}");
     assert_eq!(names(outside.path()), ["secret"]);
 }
@@ -201,13 +153,10 @@ fn ten_sparse_gigabytes_are_linked_not_read() {
         println!("skipped: no sparse files here");
         return;
     }
-    data.set_modified(std::time::UNIX_EPOCH).unwrap();
     let start = std::time::Instant::now();
     let mut document = open(&source);
     document.set_metadata("k", "v");
-    document
-        .save(target.path().join("model.onnx"), ExternalData::Link)
-        .unwrap();
+    document.save(target.path().join("model.onnx"), ExternalData::Link).unwrap();
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
     let linked = target.path().join("w.bin").metadata().unwrap();
     assert_eq!(

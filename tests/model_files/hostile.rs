@@ -23,8 +23,7 @@ fn explore(document: &Document) {
     for node in graph.nodes() {
         let _ = node.describe();
         node.output.iter().for_each(|output| drop(index.constant(output)));
-        node.subgraphs()
-            .for_each(|inner| drop(elonnx::model::Graph::decode(inner.clone(), "inner")));
+        node.subgraphs().for_each(|inner| drop(elonnx::model::Graph::decode(inner.clone(), "inner")));
     }
     for function in document.functions() {
         let _ = function.proto().name();
@@ -49,38 +48,16 @@ fn each_fault_has_its_own_error_and_place() {
     let group = refused(node_with(vec![0x9b, 0x06, 0x9c, 0x06]));
     assert!(matches!(group, ModelError::Group { number: 99, .. }), "{group}");
     // ir_version 2 bytes, graph header 2, first node 8, second node's header 2
-    assert_eq!(
-        (place(&group).place.as_str(), place(&group).offset),
-        ("graph.node[1]", 14)
-    );
-    assert!(matches!(
-        refused(node_with(vec![0x08, 0xff])),
-        ModelError::TruncatedVarint { .. }
-    ));
+    assert_eq!((place(&group).place.as_str(), place(&group).offset), ("graph.node[1]", 14));
+    assert!(matches!(refused(node_with(vec![0x08, 0xff])), ModelError::TruncatedVarint { .. }));
     assert!(matches!(
         refused(node_with([&[0x98, 0x06][..], &[0xff; 10]].concat())),
         ModelError::OversizedVarint { .. }
     ));
-    assert!(matches!(
-        refused(node_with(vec![0x22, 0x7f])),
-        ModelError::PastEnd {
-            claimed: 127,
-            left: 0,
-            ..
-        }
-    ));
-    assert!(matches!(
-        refused(node_with(vec![0x00])),
-        ModelError::FieldNumber { number: 0, .. }
-    ));
-    assert!(matches!(
-        refused(node_with(vec![0x0e])),
-        ModelError::WireType { wire_type: 6, .. }
-    ));
-    assert!(matches!(
-        refused(node_with(int(4, 1))),
-        ModelError::FieldType { field: "op_type", .. }
-    ));
+    assert!(matches!(refused(node_with(vec![0x22, 0x7f])), ModelError::PastEnd { claimed: 127, left: 0, .. }));
+    assert!(matches!(refused(node_with(vec![0x00])), ModelError::FieldNumber { number: 0, .. }));
+    assert!(matches!(refused(node_with(vec![0x0e])), ModelError::WireType { wire_type: 6, .. }));
+    assert!(matches!(refused(node_with(int(4, 1))), ModelError::FieldType { field: "op_type", .. }));
     let text = refused(node_with(bytes(5, bytes(1, [0xc3]))));
     assert!(matches!(text, ModelError::Utf8 { field: "name", .. }));
     assert_eq!(place(&text).place, "graph.node[1].attribute[0]");
@@ -97,10 +74,7 @@ fn deep_nesting_is_refused() {
     let nested = |depth: usize| (0..depth).fold(vec![], |inner, _| bytes(1, bytes(5, bytes(6, inner))));
     let fine = Document::from_bytes(model(nested(MAX_GRAPH_DEPTH - 1))).unwrap();
     explore(&fine);
-    assert!(matches!(
-        refused(model(nested(MAX_GRAPH_DEPTH))),
-        ModelError::TooDeep { .. }
-    ));
+    assert!(matches!(refused(model(nested(MAX_GRAPH_DEPTH))), ModelError::TooDeep { .. }));
     assert!(matches!(refused(model(nested(20_000))), ModelError::TooDeep { .. }));
 }
 
@@ -111,15 +85,9 @@ fn floods_of_tiny_fields_are_refused() {
     let error = refused(model(bytes(1, attributes)));
     assert!(matches!(error, ModelError::TooManyFields { .. }), "{error}");
     assert!(error.to_string().contains("graph.node[0]"), "{error}");
-    assert!(matches!(
-        refused(model([0x0a, 0].repeat(1_000_000))),
-        ModelError::TooManyFields { .. }
-    ));
+    assert!(matches!(refused(model([0x0a, 0].repeat(1_000_000))), ModelError::TooManyFields { .. }));
     // unknown fields at both levels where each is kept
-    for flood in [
-        model([0x98, 0x06, 0].repeat(5_000_000)),
-        [model([]), [0x98, 0x06, 0].repeat(5_000_000)].concat(),
-    ] {
+    for flood in [model([0x98, 0x06, 0].repeat(5_000_000)), [model([]), [0x98, 0x06, 0].repeat(5_000_000)].concat()] {
         if let Ok(document) = Document::from_bytes(flood.clone()) {
             assert!(document.to_bytes() == flood);
         }
@@ -136,12 +104,7 @@ fn a_packed_flood_in_a_small_constant_is_not_decoded() {
     let tensor = [int(2, 7), bytes(7, vec![1u8; 1_000_000])].concat();
     let constant = bytes(
         1,
-        [
-            bytes(4, "Constant"),
-            bytes(2, "c"),
-            bytes(5, [bytes(1, "value"), bytes(5, tensor)].concat()),
-        ]
-        .concat(),
+        [bytes(4, "Constant"), bytes(2, "c"), bytes(5, [bytes(1, "value"), bytes(5, tensor)].concat())].concat(),
     );
     let document = Document::from_bytes(model(constant)).unwrap();
     assert_eq!(GraphIndex::new(document.graph()).constant("c"), None);
@@ -164,13 +127,8 @@ fn other_files_get_a_helpful_sentence() {
     says(b"\x10\0\0\0\0\0\0\0{\"a\":{}}        ", "safetensors");
     let error = Document::open(folder.path()).unwrap_err();
     assert!(matches!(error, ModelError::NotAFile { what: "a folder", .. }));
-    let error = Document::open(folder.path().join("absent.onnx"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("absent.onnx") && error.starts_with("cannot open"),
-        "{error}"
-    );
+    let error = Document::open(folder.path().join("absent.onnx")).unwrap_err().to_string();
+    assert!(error.contains("absent.onnx") && error.starts_with("cannot open"), "{error}");
 }
 
 #[test]
@@ -189,26 +147,12 @@ fn locations_outside_the_folder_are_refused_wherever_they_hide() {
         [model([]), bytes(20, bytes(2, &in_graph))].concat(),
     ] {
         let error = refused(file);
-        assert!(
-            matches!(&error, ModelError::ExternalEscape { tensor, .. } if tensor == "w"),
-            "{error}"
-        );
+        assert!(matches!(&error, ModelError::ExternalEscape { tensor, .. } if tensor == "w"), "{error}");
     }
-    assert!(matches!(
-        refused(model(bytes(5, external_tensor("w", "/etc/passwd")))),
-        ModelError::ExternalEscape { .. }
-    ));
-    assert!(matches!(
-        refused(model(bytes(5, external_tensor("w", "")))),
-        ModelError::ExternalData { .. }
-    ));
-    let bad_offset = String::from_utf8(external_tensor("w", "w.bin"))
-        .unwrap()
-        .replace("\u{1}0", "\u{1}x");
-    assert!(matches!(
-        refused(model(bytes(5, bad_offset))),
-        ModelError::ExternalData { .. }
-    ));
+    assert!(matches!(refused(model(bytes(5, external_tensor("w", "/etc/passwd")))), ModelError::ExternalEscape { .. }));
+    assert!(matches!(refused(model(bytes(5, external_tensor("w", "")))), ModelError::ExternalData { .. }));
+    let bad_offset = String::from_utf8(external_tensor("w", "w.bin")).unwrap().replace("\u{1}0", "\u{1}x");
+    assert!(matches!(refused(model(bytes(5, bad_offset))), ModelError::ExternalData { .. }));
 }
 
 #[test]

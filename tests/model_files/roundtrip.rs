@@ -10,11 +10,7 @@ use super::{shared_models, small};
 fn shared_models_come_back_byte_for_byte() {
     for path in shared_models() {
         let document = Document::open(&path).unwrap();
-        assert!(
-            document.to_bytes() == std::fs::read(&path).unwrap(),
-            "{}",
-            path.display()
-        );
+        assert!(document.to_bytes() == std::fs::read(&path).unwrap(), "{}", path.display());
         assert_eq!(document.encoded_len() as u64, path.metadata().unwrap().len());
     }
 }
@@ -30,11 +26,7 @@ fn an_edit_and_its_reverse_leave_no_trace_in_shared_models() {
         assert!(graph.has_value(&name));
         assert!(graph.remove_input(&name));
         assert!(document.remove_metadata("elonnx.test"));
-        assert!(
-            document.to_bytes() == std::fs::read(&path).unwrap(),
-            "{}",
-            path.display()
-        );
+        assert!(document.to_bytes() == std::fs::read(&path).unwrap(), "{}", path.display());
     }
 }
 
@@ -48,30 +40,15 @@ fn small_model_comes_back() {
 /// Unknown fields at every level, longer varints than needed, kinds interleaved, fields out of order, values twice.
 #[test]
 fn odd_but_valid_encodings_come_back() {
-    let unknown = [
-        int(200, 7),
-        bytes(201, [0xff, 0xfe]),
-        [varint(202 << 3 | 5), vec![1, 2, 3, 4]].concat(),
-    ]
-    .concat();
+    let unknown = [int(200, 7), bytes(201, [0xff, 0xfe]), [varint(202 << 3 | 5), vec![1, 2, 3, 4]].concat()].concat();
     let relu = |input: &str, output: &str| {
         bytes(
             1,
-            [
-                bytes(4, "Relu"),
-                bytes(2, output),
-                unknown.clone(),
-                bytes(1, input),
-                bytes(3, "a"),
-                bytes(3, "b"),
-            ]
-            .concat(),
+            [bytes(4, "Relu"), bytes(2, output), unknown.clone(), bytes(1, input), bytes(3, "a"), bytes(3, "b")]
+                .concat(),
         )
     };
-    let tensor = bytes(
-        5,
-        [bytes(9, [0; 4]), bytes(8, "w"), int(2, 1), unknown.clone()].concat(),
-    );
+    let tensor = bytes(5, [bytes(9, [0; 4]), bytes(8, "w"), int(2, 1), unknown.clone()].concat());
     let graph = [
         bytes(12, [bytes(1, "z"), unknown.clone()].concat()),
         relu("y", "z"),
@@ -97,14 +74,7 @@ fn odd_but_valid_encodings_come_back() {
     .concat();
     let mut document = Document::from_bytes(file.clone()).unwrap();
     assert_eq!(document.to_bytes(), file);
-    assert_eq!(
-        (
-            document.ir_version(),
-            document.graph().name(),
-            document.graph().nodes()[1].label()
-        ),
-        (8, "g", "b")
-    );
+    assert_eq!((document.ir_version(), document.graph().name(), document.graph().nodes()[1].label()), (8, "g", "b"));
     // an edit elsewhere leaves the graph's bytes, header included, as they were
     document.set_metadata("k", "v");
     let edited = document.to_bytes();
@@ -119,12 +89,7 @@ fn attribute_tensors_stay_slices_of_the_file() {
     let document = Document::from_bytes(file.clone()).unwrap();
     let inside = file.as_ptr_range();
     let value = document.graph().nodes()[1].attr("value").unwrap().t.clone().unwrap();
-    let branch = document.graph().nodes()[2]
-        .attr("then_branch")
-        .unwrap()
-        .g
-        .clone()
-        .unwrap();
+    let branch = document.graph().nodes()[2].attr("then_branch").unwrap().g.clone().unwrap();
     let raw = document.graph().initializers()[0].tensor().unwrap().raw_data.unwrap();
     for slice in [value, branch, raw] {
         assert!(inside.contains(&slice.as_ptr()), "copied");
@@ -144,10 +109,7 @@ fn inferred_shapes_agree_with_declared_ones_in_shared_models() {
         }
         let inferred = Shapes::new(bare.graph(), opset);
         for value in declared.graph().value_infos() {
-            let (found, said) = (
-                inferred.get(value.name()),
-                elonnx::model::ValueType::of_value_info(value),
-            );
+            let (found, said) = (inferred.get(value.name()), elonnx::model::ValueType::of_value_info(value));
             let place = format!("{}: {}", path.display(), value.name());
             if let (Some(found), Some(said)) = (found.data_type, said.data_type) {
                 assert_eq!(found, said, "{place}");

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import numpy_helper
 
 FOLDER = Path(
     os.environ.get("ELONNX_FUNCTION_MODELS")
@@ -25,6 +24,8 @@ FLOAT, FLOAT16, DOUBLE, BFLOAT16 = 1, 10, 11, 16
 OUTSIDE = {FLOAT: np.float32, FLOAT16: np.float16, DOUBLE: np.float64, BFLOAT16: np.float32}
 # half an ulp of the largest result of the type, plus the float error
 ROUNDING = {FLOAT: 0.0, DOUBLE: 0.0, FLOAT16: 2.0**-11, BFLOAT16: 2.0**-8}
+# exp of -inf is a subnormal number, not 0, in double in ONNX Runtime up to 1.20
+TINY = 1e-300
 
 
 def name(case):
@@ -101,9 +102,9 @@ def to_type(case, x):
     """`x` rounded to the model's type, in the type that the model takes outside."""
     x = np.asarray(x, np.float32 if case["data_type"] != DOUBLE else np.float64)
     if case["data_type"] == BFLOAT16:
-        bits = x.view(np.uint32).astype(np.uint64)
+        bits = x.reshape(-1).view(np.uint32).astype(np.uint64)
         keep = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32)
-        return np.where(np.isfinite(x), keep.view(np.float32), x)
+        return np.where(np.isfinite(x), keep.view(np.float32).reshape(x.shape), x)
     return x.astype(OUTSIDE[case["data_type"]])
 
 
@@ -160,12 +161,12 @@ def compare(case, got, want, float_error=2e-6, gradient_error=1e-5):
         if output == "dlogits":
             size = np.max(np.abs(x), axis=1, keepdims=True)
             allowed = gradient_error * size + rounding * np.abs(x)
-            tiny = 2.0**-24 if case["data_type"] == FLOAT16 else 0.0
+            tiny = 2.0**-24 if case["data_type"] == FLOAT16 else TINY
         else:
             # a loss is a difference of logits: its error is that of numbers of the size of 1
             allowed = (2e-6 if output == "margin" else float_error) * np.maximum(np.abs(x), 1.0)
             allowed = allowed + (0.0 if output == "margin" else rounding * np.abs(x))
-            tiny = 0.0
+            tiny = TINY
         finite = np.isfinite(x)
         assert np.array_equal(np.isfinite(y), finite), (output, y, x)
         error = np.abs(np.where(finite, y, 0) - np.where(finite, x, 0))
@@ -218,6 +219,17 @@ def test_reference_evaluator(case):
 @pytest.mark.parametrize("case", CASES[::3], ids=name)
 def test_checker(case):
     onnx.checker.check_model(load(case), full_check=True)
+    onnx.checker.check_model(onnx.load(FOLDER / case["inlined"]), full_check=True)
+
+
+@pytest.mark.parametrize("case", SOME, ids=name)
+def test_elonnx_inline_gives_the_same(case):
+    f = feeds(case, shape_of(case), np.random.default_rng(3))
+    plain = onnx.load(FOLDER / case["inlined"])
+    assert {n.domain for n in plain.graph.node} == {""} and not plain.functions
+    got, want = run_ort(plain, f), run_ort(load(case), f)
+    for output, y in got.items():
+        np.testing.assert_array_equal(y, want[output])
 
 
 @pytest.mark.parametrize("case", SOME, ids=name)
@@ -306,7 +318,8 @@ def test_only_the_label_is_left(case):
     got, want = run_ort(load(case), f), expected(case, f)
     assert not np.isnan(np.concatenate([y.ravel() for y in got.values()])).any()
     for output in set(got) - {"margin"}:
-        np.testing.assert_allclose(got[output], want[output], rtol=1e-2 if ROUNDING[case["data_type"]] else 2e-6)
+        rtol = 1e-2 if ROUNDING[case["data_type"]] else 2e-6
+        np.testing.assert_allclose(got[output], want[output], rtol=rtol, atol=TINY)
 
 
 @pytest.mark.parametrize("case", HARD[::4], ids=name)
@@ -321,9 +334,8 @@ def test_large_logits(case):
         limit = np.finfo(OUTSIDE[case["data_type"]]).max
         fits = np.abs(want[output]) < limit
         assert np.isfinite(y[fits] if y.ndim else y).all() or not fits.all(), (output, y, want[output])
-    if case["data_type"] != FLOAT16 or case["reduction"] != "sum":
-        if case["data_type"] != FLOAT16:
-            compare(case, got, want)
+    if case["data_type"] != FLOAT16:
+        compare(case, got, want)
 
 
 @pytest.mark.parametrize("case", HARD[::4], ids=name)

@@ -112,6 +112,42 @@ def test_every_loss_is_swapped_and_the_two_ways_to_run_it_agree(name, patched, p
         np.testing.assert_allclose(with_plugin[output], without[output], rtol=2e-5, atol=2e-5)
 
 
+def with_gradient(path, target):
+    """The patched model with the fused op in place of the loss, its gradient as one more output."""
+    model = onnx.load(str(path))
+    (node,) = [n for n in model.graph.node if n.op_type == "EncouragingLoss"]
+    node.op_type = "EncouragingLossAndGrad"
+    del node.output[1:]
+    node.output.extend(["", "dlogits"])
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("dlogits"))
+    del model.functions[:]
+    onnx.save(model, str(target))
+    return target
+
+
+def as_the_loss_sees_it(name, gradient):
+    """PyTorch's gradient with respect to what comes out of the exporter's dressing."""
+    if "bsc_flat" in name:
+        return gradient.reshape(-1, gradient.shape[-1])
+    if "lm_shift" in name:
+        assert not gradient[:, -1].any()
+        return gradient[:, :-1].reshape(-1, gradient.shape[-1])
+    return gradient
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "exports_loss/wrong/ce_smooth0.1.dynamo.op18.onnx"])
+def test_gradients_are_pytorchs(name, patched, plugin, tmp_path):
+    torch = reference(name)
+    if torch is None or "torch113" in name or "_none" in name:
+        pytest.skip("no gradient of PyTorch kept for this file, or the loss is per row")
+    arguments = [] if "enc_" in name else ["--bonus-weight", "0"]
+    target = with_gradient(patched(name, *arguments)[0], tmp_path / "gradient.onnx")
+    got = run(target, {"logits": torch["logits"], "labels": torch["labels"]}, plugin)
+    np.testing.assert_allclose(got["loss"], torch["loss"], rtol=1e-5, atol=1e-6)
+    expected = as_the_loss_sees_it(name, torch["dloss_dlogits"])
+    np.testing.assert_allclose(got["dlogits"], expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_label_smoothing_that_the_exporter_dropped_is_restored(patched):
     name = "exports_loss/wrong/ce_smooth0.1.dynamo.op18.onnx"
     torch = reference("exports_loss/ce_smooth0.1.dynamo.op18.onnx")

@@ -167,11 +167,6 @@ impl<'a> Call<'a> {
         (0..self.inputs.len()).map(|i| self.input(i)).collect()
     }
 
-    /// Whether an attribute is there.
-    fn has(&self, name: &str) -> bool {
-        self.attr(name).is_some()
-    }
-
     fn attr(&self, name: &str) -> Option<&'a AttributeProto> {
         self.node.attr(name)
     }

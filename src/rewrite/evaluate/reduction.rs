@@ -106,9 +106,12 @@ fn reduce(call: &Call, f: impl Fn(&[f64]) -> f64, g: impl Fn(&[i64]) -> Result<i
             let values = (0..runs.count).map(|i| g(&pick(v, runs.run(i)))).collect::<Result<_, _>>()?;
             Tensor::new(dims, Data::Int(values))
         }
-        Data::Bool(v) if matches!(call.node.op(), "ReduceMax" | "ReduceMin") => {
-            let as_ints = |i: usize| -> Vec<i64> { runs.run(i).iter().map(|&at| v[at].into()).collect() };
-            let values = (0..runs.count).map(|i| g(&as_ints(i)).map(|x| x != 0)).collect::<Result<_, _>>()?;
+        Data::Bool(v) if call.node.op() == "ReduceMax" => {
+            let values = (0..runs.count).map(|i| runs.run(i).iter().any(|&at| v[at])).collect();
+            Tensor::new(dims, Data::Bool(values))
+        }
+        Data::Bool(v) if call.node.op() == "ReduceMin" => {
+            let values = (0..runs.count).map(|i| runs.run(i).iter().all(|&at| v[at])).collect();
             Tensor::new(dims, Data::Bool(values))
         }
         Data::Bool(_) => Err(Fault::invalid("a reduction of bools")),

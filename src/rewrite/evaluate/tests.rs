@@ -35,7 +35,7 @@ enum Value<'a> {
     Real(f32),
     Reals(&'a [f32]),
     Text(&'a str),
-    Proto(TensorProto),
+    Proto(Box<TensorProto>),
 }
 use Value::{Int, Ints, Proto, Real, Reals, Text};
 
@@ -237,7 +237,7 @@ fn constants_of_all_forms() {
         raw_data: Some(bytes.to_vec().into()),
         ..Default::default()
     };
-    let check_raw = |t: TensorProto, expected: Tensor| check("Constant", none, &[("value", Proto(t))], expected);
+    let check_raw = |t: TensorProto, expected: Tensor| check("Constant", none, &[("value", Proto(t.into()))], expected);
     check_raw(raw(DataType::Float, &[1], &1.5_f32.to_le_bytes()), vector(&[1.5]));
     check_raw(raw(DataType::Double, &[], &1e300_f64.to_le_bytes()), Tensor::scalar(1e300));
     check_raw(raw(DataType::Float16, &[1], &[0x00, 0x3e]), vector(&[1.5]));
@@ -255,10 +255,10 @@ fn constants_of_all_forms() {
     check_raw(TensorProto { int32_data: vec![1], ..typed(DataType::Bool) }, bools(&[1], &[true]));
     check_raw(TensorProto { double_data: vec![0.1], ..typed(DataType::Double) }, vector(&[0.1]));
     let short = raw(DataType::Float, &[2], &1.5_f32.to_le_bytes());
-    let error = fails("Constant", none, &[("value", Proto(short))], 18).to_string();
+    let error = fails("Constant", none, &[("value", Proto(short.into()))], 18).to_string();
     assert!(error.contains("of shape [2] holds 1 elements"), "{error}");
     let fill = TensorProto { int64_data: vec![7], ..typed(DataType::Int64) };
-    check("ConstantOfShape", &[&list(&[2, 1])], &[("value", Proto(fill))], ints(&[2, 1], &[7, 7]));
+    check("ConstantOfShape", &[&list(&[2, 1])], &[("value", Proto(fill.into()))], ints(&[2, 1], &[7, 7]));
     check("ConstantOfShape", &[&list(&[])], &[], Tensor::scalar(0.0));
 }
 
@@ -389,6 +389,9 @@ fn reductions() {
     check("ReduceMax", &[&x, &axis], &[flat()], vector(&[3.0, 6.0]));
     check("ReduceMin", &[&x, &axis], &[flat()], vector(&[1.0, 4.0]));
     check("ReduceMax", &[&list(&[3, 9, 2])], &[flat()], ints(&[], &[9]));
+    check("ReduceMax", &[&bools(&[2], &[true, false])], &[flat()], bools(&[], &[true]));
+    check("ReduceMin", &[&bools(&[2], &[true, false])], &[flat()], bools(&[], &[false]));
+    check("ReduceMax", &[&bools(&[0], &[])], &[flat()], bools(&[], &[false]));
     check("ReduceProd", &[&x, &axis], &[flat()], vector(&[6.0, 120.0]));
     check("ReduceL1", &[&vector(&[-1.0, 2.0])], &[], vector(&[3.0]));
     check("ReduceL2", &[&vector(&[-3.0, 4.0])], &[], vector(&[5.0]));

@@ -6,21 +6,11 @@ use crate::model::proto::NodeProto;
 use crate::model::{Document, Graph, NodeId, Shapes};
 
 use super::super::{BODY_DOMAIN, DOMAIN, DOMAIN_VERSION, RewriteError};
-use super::operator::{attributes, operator, parameters};
+use super::operator::{operator, with_every_attribute};
 use super::{Signature, function_for};
 
 /// Functions came to ONNX with this IR version.
 const FIRST_IR_VERSION_WITH_FUNCTIONS: i64 = 8;
-
-/// Whether a kernel may take the place of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FunctionHome {
-    /// Nodes are in [`DOMAIN`]: with the plugin its kernels run, without it the bodies.
-    Operator,
-    /// Nodes are in [`BODY_DOMAIN`], which no plugin knows: the bodies always run. For ORT Training's
-    /// `export_model_for_inferencing`, which forgets the session's custom operators.
-    BodyOnly,
-}
 
 /// What [`attach`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +40,7 @@ struct Group {
 ///
 /// # Errors
 /// As [`Signature::of`], or an opset older than 12 (bfloat16: 13).
-pub fn attach(document: &mut Document, home: FunctionHome) -> Result<AttachReport, RewriteError> {
+pub fn attach(document: &mut Document) -> Result<AttachReport, RewriteError> {
     let opset = document.opset_version("").unwrap_or_default();
     let groups = groups(document, opset)?;
     let elsewhere = used_elsewhere(document)?;
@@ -59,12 +49,11 @@ pub fn attach(document: &mut Document, home: FunctionHome) -> Result<AttachRepor
     for (at, group) in groups.iter().enumerate() {
         let op = group.signature.op;
         let earlier = groups[..at].iter().filter(|g| g.signature.op == op).count();
-        let (domain, name) = match (earlier, home) {
-            (0, FunctionHome::Operator) => (DOMAIN, op.to_owned()),
-            (0, FunctionHome::BodyOnly) => (BODY_DOMAIN, op.to_owned()),
-            (n, _) => (BODY_DOMAIN, format!("{op}_{}", n + 1)),
+        let (domain, name) = match earlier {
+            0 => (DOMAIN, op.to_owned()),
+            n => (BODY_DOMAIN, format!("{op}_{}", n + 1)),
         };
-        if earlier > 0 && home == FunctionHome::Operator {
+        if earlier > 0 {
             report.warnings.push(format!(
                 "{} differs from another {op} in more than numbers: it runs as the function {domain}::{name}, \
                  without the plugin's kernel",
@@ -152,18 +141,12 @@ impl Signature {
 /// Makes a node call `domain::name`, with all its attributes.
 fn call(document: &mut Document, id: NodeId, domain: &str, name: &str) -> Result<(), RewriteError> {
     let node: &NodeProto = document.graph().node(id);
-    let missing: Vec<_> = attributes(&parameters(node)?)
-        .into_iter()
-        .filter(|a| node.attr(a.name.as_deref().unwrap_or_default()).is_none())
-        .collect();
-    if missing.is_empty() && node.is(domain, name) {
-        return Ok(());
+    let mut call = with_every_attribute(node.clone())?;
+    call.domain = Some(domain.to_owned());
+    call.op_type = Some(name.to_owned());
+    if call != *node {
+        document.graph_mut().replace_node(id, call);
     }
-    let mut node = node.clone();
-    node.attribute.extend(missing);
-    node.domain = Some(domain.to_owned());
-    node.op_type = Some(name.to_owned());
-    document.graph_mut().replace_node(id, node);
     Ok(())
 }
 
@@ -172,7 +155,7 @@ fn remove_unused(document: &mut Document, wanted: &[(&str, String)], report: &mu
         .functions()
         .iter()
         .map(|f| (f.proto().domain().to_owned(), f.proto().name().to_owned()))
-        .filter(|(domain, name)| domain == DOMAIN || domain == BODY_DOMAIN && !name.is_empty())
+        .filter(|(domain, _)| domain == DOMAIN || domain == BODY_DOMAIN)
         .filter(|(domain, name)| !wanted.iter().any(|(d, n)| d == domain && n == name))
         .collect();
     for (domain, name) in unused {

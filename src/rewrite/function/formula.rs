@@ -154,7 +154,9 @@ fn leave_out(b: &mut Body, logits: &str, class: &str, logit: &'static str, m: &'
     let row_shape = b.apply("row_shape", "Shape", &[class]);
     let nothing = b.apply("nothing", "Expand", &[lowest, row_shape]);
     let other_logits = b.along_classes("other_logits", "ScatterElements", &[logits, class, nothing]);
-    b.explain("the class left out becomes the lowest finite number: 1 - p never cancels, and a row of -inf has a maximum");
+    b.explain(
+        "the class left out becomes the lowest finite number: 1 - p never cancels, and a row of -inf has a maximum",
+    );
     b.along_classes(logit, "GatherElements", &[logits, class]);
     let maximum = b.reduce("maximum", "ReduceMax", other_logits, Over::Classes);
     let highest = b.highest();

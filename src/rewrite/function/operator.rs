@@ -75,6 +75,19 @@ pub fn attributes(loss: &EncouragingLoss) -> Vec<AttributeProto> {
     all
 }
 
+/// The node with all its attributes.
+///
+/// # Errors
+/// As [`parameters`].
+pub(in super::super) fn with_every_attribute(mut node: NodeProto) -> Result<NodeProto, RewriteError> {
+    for attribute in attributes(&parameters(&node)?) {
+        if node.attr(attribute.name()).is_none() {
+            node.attribute.push(attribute);
+        }
+    }
+    Ok(node)
+}
+
 /// The values of a node by what they are, whichever of our operators it is.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Operands<'a> {

@@ -8,13 +8,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::loss::Reduction;
-use crate::model::{DataType, Dimension, NodeId, TensorValue};
-use crate::rewrite::evaluate::{evaluate, Data, Tensor};
+use crate::model::{DataType, Dimension, NodeId};
 use crate::rewrite::RewriteError;
+use crate::rewrite::evaluate::{Data, Tensor, evaluate};
 
 use super::family::{self, Clues, Fit, Probe};
 use super::{
-    ClassAxis, Context, Findings, LossShape, Match, Refusal, data_type_name, linear, other_losses, shape_text, training_pair,
+    ClassAxis, Context, Findings, LossShape, Match, Refusal, data_type_name, linear, other_losses, shape_text,
+    training_pair,
 };
 use crate::rewrite::report::LossReport;
 
@@ -156,15 +157,16 @@ fn anchors(context: &Context) -> Vec<Anchor> {
 /// Exp(z) or Exp(z − max z), summed over an axis: the logits and the axis.
 fn exponentials_of(context: &Context, id: NodeId) -> Option<(String, i64)> {
     let node = context.graph.node(id);
-    let sum = context.index.consumers(node.output_at(0)?).iter().copied().find(|c| context.graph.node(*c).is("", "ReduceSum"))?;
+    let sum = context
+        .index
+        .consumers(node.output_at(0)?)
+        .iter()
+        .copied()
+        .find(|c| context.graph.node(*c).is("", "ReduceSum"))?;
     let axis = reduced_axis(context, sum).unwrap_or(-1);
     let shifted = node.input_at(0)?;
-    let logits = context
-        .index
-        .producer(shifted)
-        .map(|p| context.graph.node(p))
-        .filter(|p| p.is("", "Sub"))
-        .and_then(|sub| {
+    let logits =
+        context.index.producer(shifted).map(|p| context.graph.node(p)).filter(|p| p.is("", "Sub")).and_then(|sub| {
             let (logits, shift) = (sub.input_at(0)?, sub.input_at(1)?);
             is_maximum_of(context, shift, logits).then(|| logits.to_owned())
         });
@@ -242,7 +244,8 @@ struct Piece {
 
 impl Piece {
     fn cut(context: &Context, logits: &str, axis: i64, taken: &HashSet<NodeId>) -> Result<Self, Miss> {
-        let dims: Option<Vec<Option<usize>>> = context.shapes.get(logits).dims.map(|dims| dims.iter().map(known).collect());
+        let dims: Option<Vec<Option<usize>>> =
+            context.shapes.get(logits).dims.map(|dims| dims.iter().map(known).collect());
         let mut cone = Vec::new();
         let mut side = BTreeSet::new();
         let mut inputs = BTreeSet::new();
@@ -281,17 +284,18 @@ impl Piece {
         }
         let first = cone.first().copied().ok_or(Miss::NotALoss)?;
         let near = |reason: &str| Miss::Near { node: first, reason: reason.into() };
-        let dims = dims.ok_or_else(|| near("the rank of the logits is not known; run onnx.shape_inference on the model first"))?;
-        let axis = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).map_err(|_| Miss::NotALoss)?;
+        let dims = dims
+            .ok_or_else(|| near("the rank of the logits is not known; run onnx.shape_inference on the model first"))?;
+        let axis =
+            usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).map_err(|_| Miss::NotALoss)?;
         // the operator wants the classes in axis 1; the last axis can be moved there
         if axis == 0 || (axis != 1 && axis + 1 != dims.len()) {
             return Err(Miss::NotALoss);
         }
-        let classes = dims
-            .get(axis)
-            .copied()
-            .flatten()
-            .ok_or_else(|| near("the number of classes is not known; run onnx.shape_inference on the model first"))?;
+        let classes =
+            dims.get(axis).copied().flatten().ok_or_else(|| {
+                near("the number of classes is not known; run onnx.shape_inference on the model first")
+            })?;
         if classes < 2 || classes > MAX_ELEMENTS / 8 {
             return Err(Miss::NotALoss);
         }
@@ -319,7 +323,7 @@ impl Piece {
         for id in self.nodes() {
             for input in &context.graph.node(id).input {
                 if let Some(constant) = context.index.constant(input)
-                    && let Some(tensor) = constant_tensor(&constant)
+                    && let Some(tensor) = Tensor::from_constant(&constant)
                 {
                     constants.insert(input.clone(), tensor);
                 }
@@ -375,7 +379,8 @@ impl Piece {
             return vec![vec![5], vec![3, 2]];
         };
         let declared: Vec<Option<usize>> = declared.iter().map(known).collect();
-        let rows: Vec<Option<usize>> = self.dims.iter().enumerate().filter(|(i, _)| *i != self.axis).map(|(_, d)| *d).collect();
+        let rows: Vec<Option<usize>> =
+            self.dims.iter().enumerate().filter(|(i, _)| *i != self.axis).map(|(_, d)| *d).collect();
         // free sizes as the logits have them; else small, and different so that mixed-up axes show
         let fill = |free: [usize; 3]| -> Vec<usize> {
             declared
@@ -393,7 +398,8 @@ impl Piece {
         if count == 0 || count > MAX_ELEMENTS / self.classes {
             return Vec::new();
         }
-        let probe = Tensor { dims: dims.to_vec(), data: Data::Int((0..count).map(|i| (i % self.classes) as i64).collect()) };
+        let probe =
+            Tensor { dims: dims.to_vec(), data: Data::Int((0..count).map(|i| (i % self.classes) as i64).collect()) };
         let mut values = self.constants.clone();
         values.insert(labels_input.to_owned(), probe);
         let mut found = vec![(labels_input.to_owned(), dims.to_vec())];
@@ -475,22 +481,33 @@ impl Piece {
             trouble = trouble.or(self.run_nodes(context, &order, &mut values));
             runs.push((probe, values));
         }
-        self.last_fit(context, &runs, clues, labels, &logits_dims, flatten, trouble, (labels_input, input_dims, &ignored))
+        self.last_fit(
+            context,
+            &runs,
+            clues,
+            labels,
+            &logits_dims,
+            flatten,
+            trouble,
+            (labels_input, input_dims, &ignored),
+        )
     }
 
     /// Runs what can be run; the first node that could not be, with the reason.
-    fn run_nodes(&self, context: &Context, nodes: &[NodeId], values: &mut HashMap<String, Tensor>) -> Option<(NodeId, String)> {
+    fn run_nodes(
+        &self,
+        context: &Context,
+        nodes: &[NodeId],
+        values: &mut HashMap<String, Tensor>,
+    ) -> Option<(NodeId, String)> {
         let mut trouble = None;
         for id in nodes {
             let node = context.graph.node(*id);
             if node.input.iter().any(|v| !v.is_empty() && !values.contains_key(v)) {
                 continue;
             }
-            let inputs: HashMap<String, Tensor> = node
-                .input
-                .iter()
-                .filter_map(|v| values.get(v).map(|t| (v.clone(), t.clone())))
-                .collect();
+            let inputs: HashMap<String, Tensor> =
+                node.input.iter().filter_map(|v| values.get(v).map(|t| (v.clone(), t.clone()))).collect();
             match evaluate(&[node], inputs, context.opset) {
                 Ok(outputs) => values.extend(outputs.into_iter().filter(|(name, _)| node.output.contains(name))),
                 Err(error) => {
@@ -537,10 +554,13 @@ impl Piece {
                     continue;
                 }
                 reached.get_or_insert(*id);
-                let views: Vec<(&Probe, &[f64])> = runs.iter().map(|(p, _)| p).zip(seen.iter().map(Vec::as_slice)).collect();
+                let views: Vec<(&Probe, &[f64])> =
+                    runs.iter().map(|(p, _)| p).zip(seen.iter().map(Vec::as_slice)).collect();
                 if let Some(fit) = family::fit(&views, clues, None) {
                     let dims = runs[0].1[output].dims.clone();
-                    let Some(loss_shape) = self.loss_shape(&dims, logits_dims, fit.parameters.reduction()) else { continue };
+                    let Some(loss_shape) = self.loss_shape(&dims, logits_dims, fit.parameters.reduction()) else {
+                        continue;
+                    };
                     let ignore = self
                         .ignore_index(context, &fit, clues, output, labels, logits_dims, input)
                         .map_err(|reason| Miss::Near { node: *id, reason })?;
@@ -563,9 +583,12 @@ impl Piece {
             (Some((node, reason)), _, _) => Err(Miss::Near { node, reason }),
             (None, Some(node), _) => Err(Miss::Near {
                 node,
-                reason: "what it computes is neither cross entropy nor the encouraging loss of these logits and labels".into(),
+                reason: "what it computes is neither cross entropy nor the encouraging loss of these logits and labels"
+                    .into(),
             }),
-            (None, None, Some(node)) => Err(Miss::Near { node, reason: "the loss could not be followed through it".into() }),
+            (None, None, Some(node)) => {
+                Err(Miss::Near { node, reason: "the loss could not be followed through it".into() })
+            }
             (None, None, None) => Err(Miss::NotALoss),
         }
     }
@@ -640,7 +663,8 @@ impl Piece {
             self.run_nodes(context, &order, &mut values);
             let Some(seen) = values.get(output).and_then(floats) else { continue };
             let views = [(&probe, seen)];
-            let without = (0..self.classes as i64).contains(&index) && family::fit(&views, clues, None).as_ref() == Some(fit);
+            let without =
+                (0..self.classes as i64).contains(&index) && family::fit(&views, clues, None).as_ref() == Some(fit);
             if without {
                 continue;
             }
@@ -650,7 +674,8 @@ impl Piece {
             }
             if explicit == Some(index) {
                 // PyTorch writes ignore_index -100 into every loss, and what is spelled on top counts such rows as p = 1
-                let note = format!("rows labelled {index} no longer count; in the old graph they entered the loss with p = 1");
+                let note =
+                    format!("rows labelled {index} no longer count; in the old graph they entered the loss with p = 1");
                 return Ok((Some(index), Some(note)));
             }
             return Err(format!("rows with label {index} count in a way that ignore_index cannot express"));
@@ -779,7 +804,11 @@ impl Piece {
             Some("Kullback-Leibler divergence") | None => "cross entropy against class probabilities",
             Some(name) => name,
         };
-        Some(Miss::Other { what: format!("{what} (its labels '{labels_input}' are floats, class indices are needed)"), nodes, at })
+        Some(Miss::Other {
+            what: format!("{what} (its labels '{labels_input}' are floats, class indices are needed)"),
+            nodes,
+            at,
+        })
     }
 }
 
@@ -837,9 +866,10 @@ impl Side {
 
 /// Whether the loss value depends on the labels, so that a plain log-sum-exp is not taken for a loss.
 fn depends_on_labels(context: &Context, piece: &Piece, at: NodeId, labels: &str, labels_input: &str) -> bool {
-    piece.slice(context, at).iter().any(|id| {
-        context.graph.node(*id).input.iter().any(|v| v == labels || v == labels_input)
-    })
+    piece
+        .slice(context, at)
+        .iter()
+        .any(|id| context.graph.node(*id).input.iter().any(|v| v == labels || v == labels_input))
 }
 
 /// Ops with weights, or that hold graphs: they make logits, they are no part of a loss.
@@ -847,10 +877,29 @@ pub(super) fn is_network(domain: &str, op: &str) -> bool {
     domain != ""
         || matches!(
             op,
-            "MatMul" | "Gemm" | "Conv" | "ConvTranspose" | "LSTM" | "GRU" | "RNN" | "BatchNormalization"
-                | "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "RMSNormalization"
-                | "Attention" | "If" | "Loop" | "Scan" | "Einsum" | "MaxPool" | "AveragePool" | "GlobalAveragePool"
-                | "Resize" | "QLinearMatMul" | "QLinearConv"
+            "MatMul"
+                | "Gemm"
+                | "Conv"
+                | "ConvTranspose"
+                | "LSTM"
+                | "GRU"
+                | "RNN"
+                | "BatchNormalization"
+                | "LayerNormalization"
+                | "InstanceNormalization"
+                | "GroupNormalization"
+                | "RMSNormalization"
+                | "Attention"
+                | "If"
+                | "Loop"
+                | "Scan"
+                | "Einsum"
+                | "MaxPool"
+                | "AveragePool"
+                | "GlobalAveragePool"
+                | "Resize"
+                | "QLinearMatMul"
+                | "QLinearConv"
         )
 }
 
@@ -859,18 +908,6 @@ fn known(dim: &Dimension) -> Option<usize> {
         Dimension::Known(n) => usize::try_from(*n).ok().filter(|n| *n > 0),
         _ => None,
     }
-}
-
-/// A constant as the evaluator wants it; `None` for types it does not know.
-fn constant_tensor(constant: &TensorValue) -> Option<Tensor> {
-    let dims = constant.dims.iter().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<usize>>>()?;
-    let data = match DataType::try_from(constant.data_type).ok()? {
-        DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => Data::Float(constant.data.clone()),
-        DataType::Bool => Data::Bool(constant.data.iter().map(|x| *x != 0.0).collect()),
-        DataType::String | DataType::Undefined => return None,
-        _ => Data::Int(constant.ints()?),
-    };
-    Some(Tensor { dims, data })
 }
 
 fn floats(tensor: &Tensor) -> Option<&[f64]> {

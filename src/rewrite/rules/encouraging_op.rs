@@ -1,8 +1,8 @@
 //! Our own ops: what is there already.
 
 use crate::loss::EncouragingLoss;
-use crate::model::proto::NodeProto;
 use crate::model::NodeId;
+use crate::model::proto::NodeProto;
 
 use super::{Context, Findings, Refusal, family};
 use crate::rewrite::report::Action;

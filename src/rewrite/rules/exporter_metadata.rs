@@ -51,15 +51,22 @@ mod tests {
 
     #[test]
     fn reads_the_keyword() {
-        let text = "target=torch.ops.aten.cross_entropy_loss.default](args = (%a, %b), kwargs = {label_smoothing: 0.2, x: 1})";
+        let text =
+            "target=torch.ops.aten.cross_entropy_loss.default](args = (%a, %b), kwargs = {label_smoothing: 0.2, x: 1})";
         assert_eq!(smoothing(text), Some(0.2));
     }
 
     #[test]
     fn zero_absent_and_nonsense_give_nothing() {
-        assert_eq!(smoothing("aten.cross_entropy_loss.default](args = (%a, %b, None, 1, -100, 0.0), kwargs = {})"), None);
+        assert_eq!(
+            smoothing("aten.cross_entropy_loss.default](args = (%a, %b, None, 1, -100, 0.0), kwargs = {})"),
+            None
+        );
         assert_eq!(smoothing("aten.cross_entropy_loss.default](args = (%logits, %labels), kwargs = {})"), None);
         assert_eq!(smoothing("aten.nll_loss.default](args = (%a, %b, None, 1, -100, 0.1), kwargs = {})"), None);
-        assert_eq!(smoothing("aten.cross_entropy_loss.default](args = (%a, %b, None, 1, -100, %s), kwargs = {})"), None);
+        assert_eq!(
+            smoothing("aten.cross_entropy_loss.default](args = (%a, %b, None, 1, -100, %s), kwargs = {})"),
+            None
+        );
     }
 }

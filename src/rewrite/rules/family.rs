@@ -44,16 +44,15 @@ impl Probe {
         let allowed: Vec<i64> = (0..classes as i64).filter(|c| !avoid.contains(c)).collect();
         let mut probe = Probe { classes, logits: Vec::with_capacity(rows * classes), labels: Vec::with_capacity(rows) };
         for row in 0..rows {
-            let label = if allowed.is_empty() {
-                random.below(classes) as i64
-            } else {
-                allowed[random.below(allowed.len())]
-            };
+            let label =
+                if allowed.is_empty() { random.below(classes) as i64 } else { allowed[random.below(allowed.len())] };
             let start = probe.logits.len();
             probe.logits.extend((0..classes).map(|_| random.unit() * 2.0 - 1.0));
             // put the label's probability where it tells the losses apart
             let p = 0.06 + 0.9 * ((row as f64 + 0.15 + 0.7 * random.unit()) / rows as f64);
-            let others = log_sum_exp(probe.logits[start..].iter().enumerate().filter(|(j, _)| *j as i64 != label).map(|(_, z)| *z));
+            let others = log_sum_exp(
+                probe.logits[start..].iter().enumerate().filter(|(j, _)| *j as i64 != label).map(|(_, z)| *z),
+            );
             probe.logits[start + label as usize] = others + (p / (1.0 - p)).ln();
             probe.labels.push(label);
         }
@@ -128,7 +127,8 @@ pub(super) fn name_other(observations: &[(&Probe, &[f64])], clues: &Clues) -> Op
                     -(1.0 - p).powf(gamma) * p.ln()
                 })
                 .collect();
-            let expected = if seen.len() == focal.len() { focal } else { vec![focal.iter().sum::<f64>() / focal.len() as f64] };
+            let expected =
+                if seen.len() == focal.len() { focal } else { vec![focal.iter().sum::<f64>() / focal.len() as f64] };
             expected.len() == seen.len()
                 && expected.iter().zip(*seen).all(|(e, s)| {
                     let ratio = s / e;
@@ -214,8 +214,7 @@ fn reductions(observations: &[(&Probe, &[f64])]) -> Vec<Reduction> {
 
 fn agrees(loss: &EncouragingLoss, weights: Option<&[f64]>, probe: &Probe, seen: &[f64]) -> bool {
     let expected = losses(loss, weights, probe);
-    expected.len() == seen.len()
-        && expected.iter().zip(seen).all(|(e, s)| (e - s).abs() <= TOLERANCE * (1.0 + e.abs()))
+    expected.len() == seen.len() && expected.iter().zip(seen).all(|(e, s)| (e - s).abs() <= TOLERANCE * (1.0 + e.abs()))
 }
 
 /// The loss of the probe by its definition (design: f(m), PyTorch's conventions for weights and smoothing).
@@ -311,7 +310,8 @@ mod tests {
     fn weights_and_smoothing_are_found_together() {
         let w = [0.5, 1.0, 2.0, 1.5, 0.25];
         let loss = EncouragingLoss::cross_entropy().to_builder().label_smoothing(0.1).build().unwrap();
-        let clues = Clues { numbers: vec![f64::from(0.9f32), f64::from(0.02f32)], weights: vec![("w".into(), w.to_vec())] };
+        let clues =
+            Clues { numbers: vec![f64::from(0.9f32), f64::from(0.02f32)], weights: vec![("w".into(), w.to_vec())] };
         let fit = fitted(&observe(&loss, Some(&w)), &clues).unwrap();
         assert_eq!(fit.class_weights.as_deref(), Some("w"));
         assert_eq!(fit.parameters.label_smoothing(), 0.1);

@@ -59,9 +59,11 @@ enum Effect {
 fn effect(domain: &str, op: &str, reads: &[usize]) -> Effect {
     let data_only = reads == [0];
     match (domain, op) {
-        ("", "Identity" | "Cast" | "CastLike" | "Neg" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Expand"
-            | "Transpose" | "ReduceMean" | "ReduceSum" | "Slice" | "Gather" | "Split" | "Tile")
-            if data_only => Effect::Linear,
+        (
+            "",
+            "Identity" | "Cast" | "CastLike" | "Neg" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Expand"
+            | "Transpose" | "ReduceMean" | "ReduceSum" | "Slice" | "Gather" | "Split" | "Tile",
+        ) if data_only => Effect::Linear,
         ("", "Add" | "Sub" | "Sum" | "Mean" | "Concat") => Effect::Linear,
         // a product with something else, not with itself
         ("", "Mul") if reads.len() == 1 => Effect::Linear,

@@ -30,7 +30,7 @@ use crate::model::proto::NodeProto;
 use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Shapes};
 
 use super::report::{Action, LossReport, NearMiss};
-use super::{BODY_DOMAIN, DOMAIN, RewriteError};
+use super::{RewriteError, is_our_domain};
 
 /// What the rules see of one graph.
 pub(crate) struct Context<'g> {
@@ -62,9 +62,8 @@ impl<'g> Context<'g> {
 
     /// Whether this is a training graph: it holds gradients, or accumulates them.
     pub fn is_training_graph(&self) -> bool {
-        (0..self.graph.nodes().len()).any(|i| {
-            self.is_gradient(NodeId(i)) || self.graph.nodes()[i].op().starts_with("InPlaceAccumulator")
-        })
+        (0..self.graph.nodes().len())
+            .any(|i| self.is_gradient(NodeId(i)) || self.graph.nodes()[i].op().starts_with("InPlaceAccumulator"))
     }
 }
 
@@ -159,7 +158,7 @@ pub(crate) fn find(context: &Context) -> Result<Findings, RewriteError> {
 
     for (i, node) in context.graph.nodes().iter().enumerate() {
         let id = NodeId(i);
-        if matches!(node.op_domain(), DOMAIN | BODY_DOMAIN) {
+        if is_our_domain(node.op_domain()) {
             taken.insert(id);
             encouraging_op::find(context, id, &mut findings);
             continue;
@@ -233,12 +232,14 @@ fn accept(
 /// NLL nodes that no rule explained.
 fn report_unexplained(context: &Context, taken: &HashSet<NodeId>, findings: &mut Findings) {
     for (i, node) in context.graph.nodes().iter().enumerate() {
-        let nll = node.is("", "NegativeLogLikelihoodLoss") || node.is("com.microsoft", "NegativeLogLikelihoodLossInternal");
+        let nll =
+            node.is("", "NegativeLogLikelihoodLoss") || node.is("com.microsoft", "NegativeLogLikelihoodLossInternal");
         if nll && !taken.contains(&NodeId(i)) {
             let refusal = Refusal {
                 rule: "negative-log-likelihood",
                 what: "negative log-likelihood".into(),
-                reason: "its input is not the log-softmax of logits, so there are no logits to give to the new loss".into(),
+                reason: "its input is not the log-softmax of logits, so there are no logits to give to the new loss"
+                    .into(),
             };
             findings.others.push(refusal.report(context, NodeId(i)));
         }
@@ -320,12 +321,18 @@ pub(crate) fn find_nested(document: &Document, opset: i64) -> Result<Vec<LossRep
     for function in document.functions() {
         let proto = function.proto();
         let domain = proto.domain.as_deref().unwrap_or_default();
-        if matches!(domain, DOMAIN | BODY_DOMAIN) {
+        if is_our_domain(domain) {
             continue;
         }
         let place = format!("function {}::{}", domain, proto.name.as_deref().unwrap_or_default());
         let graph = function_graph(&proto.node, &place)?;
-        report_nested(&graph, place.clone(), opset, "a function body; inline it first (onnx.inliner) or patch before it is made a function", &mut reports);
+        report_nested(
+            &graph,
+            place.clone(),
+            opset,
+            "a function body; inline it first (onnx.inliner) or patch before it is made a function",
+            &mut reports,
+        );
         nested_in(&graph, &place, opset, 0, &mut reports)?;
     }
     Ok(reports)
@@ -358,9 +365,16 @@ fn nested_in(
         for attribute in &node.attribute {
             let bodies = attribute.g.iter().chain(&attribute.graphs);
             for body in bodies {
-                let place = format!("{place} > {} > {}", node.describe(), attribute.name.as_deref().unwrap_or_default());
+                let place =
+                    format!("{place} > {} > {}", node.describe(), attribute.name.as_deref().unwrap_or_default());
                 let inner = Graph::decode(body.clone(), &place)?;
-                report_nested(&inner, place.clone(), opset, &format!("a body of {}; losses under control flow are not rewritten", node.op()), reports);
+                report_nested(
+                    &inner,
+                    place.clone(),
+                    opset,
+                    &format!("a body of {}; losses under control flow are not rewritten", node.op()),
+                    reports,
+                );
                 nested_in(&inner, &place, opset, depth + 1, reports)?;
             }
         }

@@ -78,8 +78,10 @@ impl Slice {
             for input in node.input.iter().filter(|i| !i.is_empty()) {
                 match context.index.producer(input) {
                     Some(producer)
-                        if !super::computed::is_network(context.graph.node(producer).op_domain(), context.graph.node(producer).op())
-                            && slice.nodes.len() < MAX_NODES =>
+                        if !super::computed::is_network(
+                            context.graph.node(producer).op_domain(),
+                            context.graph.node(producer).op(),
+                        ) && slice.nodes.len() < MAX_NODES =>
                     {
                         if slice.nodes.insert(producer) {
                             open.push(producer);
@@ -107,12 +109,7 @@ fn is_square(context: &Context, a: Option<&str>, b: Option<&str>) -> bool {
         return true;
     }
     let difference = |v: &str| {
-        context
-            .index
-            .producer(v)
-            .map(|id| context.graph.node(id))
-            .filter(|n| n.op() == "Sub")
-            .map(|n| n.input.clone())
+        context.index.producer(v).map(|id| context.graph.node(id)).filter(|n| n.op() == "Sub").map(|n| n.input.clone())
     };
     difference(a).is_some_and(|inputs| difference(b) == Some(inputs))
 }

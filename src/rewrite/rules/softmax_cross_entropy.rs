@@ -3,7 +3,7 @@
 use crate::loss::{EncouragingLoss, Reduction};
 use crate::model::{DataType, NodeId};
 
-use super::{exporter_metadata, ClassAxis, Context, LossShape, Match, Refusal};
+use super::{ClassAxis, Context, LossShape, Match, Refusal, exporter_metadata};
 
 pub(super) const RULE: &str = "softmax-cross-entropy";
 
@@ -67,7 +67,9 @@ pub(super) fn ignore_index(context: &Context, id: NodeId) -> Result<Option<i64>,
     {
         return match context.index.constant(input).and_then(|c| c.ints()).as_deref() {
             Some([index]) => Ok(Some(*index)),
-            _ => Err(format!("its ignore_index '{input}' is computed or an input; the encouraging loss has it as an attribute, so it must be a constant")),
+            _ => Err(format!(
+                "its ignore_index '{input}' is computed or an input; the encouraging loss has it as an attribute, so it must be a constant"
+            )),
         };
     }
     Ok(node.attr_int("ignore_index"))

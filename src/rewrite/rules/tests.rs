@@ -106,13 +106,14 @@ fn log_sum_exp_minus_the_gathered_logit_in_a_sequence_model() {
 #[test]
 fn labels_with_an_axis_of_one_are_flattened() {
     // keras: sparse labels [N, 1]
-    let model = loss(TestModel::new(17).input("z", DataType::Float, &["N", "5"]).input("y", DataType::Int32, &["N", "1"]))
-        .op("Softmax", &["z"], &["p"])
-        .with(node("Cast").inputs(["y"]).outputs(["y64"]).int("to", 7))
-        .with(node("GatherElements").inputs(["p", "y64"]).outputs(["py"]).int("axis", 1))
-        .op("Log", &["py"], &["lp"])
-        .op("Neg", &["lp"], &["rows"])
-        .with(node("ReduceMean").inputs(["rows"]).outputs(["loss"]).int("keepdims", 0));
+    let model =
+        loss(TestModel::new(17).input("z", DataType::Float, &["N", "5"]).input("y", DataType::Int32, &["N", "1"]))
+            .op("Softmax", &["z"], &["p"])
+            .with(node("Cast").inputs(["y"]).outputs(["y64"]).int("to", 7))
+            .with(node("GatherElements").inputs(["p", "y64"]).outputs(["py"]).int("axis", 1))
+            .op("Log", &["py"], &["lp"])
+            .op("Neg", &["lp"], &["rows"])
+            .with(node("ReduceMean").inputs(["rows"]).outputs(["loss"]).int("keepdims", 0));
     let (_, ops) = patched(model);
     assert_eq!(ops.last().map(String::as_str), Some("EncouragingLoss"));
     assert!(ops.contains(&"Reshape".to_owned()), "{ops:?}");
@@ -188,10 +189,11 @@ fn power_and_cosine_bonus_are_recognised() {
     assert_eq!((parameters.bonus(), parameters.power()), (Bonus::Power, 3.0));
 
     let cosine = whole_matrix(|m| {
-        m.number("pi", std::f64::consts::PI)
-            .op("Mul", &["p", "pi"], &["x"])
-            .op("Cos", &["x"], &["cos"])
-            .op("Sub", &["cos", "c1"], &["bonus"])
+        m.number("pi", std::f64::consts::PI).op("Mul", &["p", "pi"], &["x"]).op("Cos", &["x"], &["cos"]).op(
+            "Sub",
+            &["cos", "c1"],
+            &["bonus"],
+        )
     });
     let (report, _) = patched(cosine);
     assert_eq!(report.losses[0].parameters.unwrap().bonus(), Bonus::Cosine);
@@ -235,7 +237,9 @@ fn gathered_class_weights_carry_over() {
 }
 
 fn cross_entropy(model: TestModel, outputs: &[&str], reduction: &str) -> TestModel {
-    model.with(node("SoftmaxCrossEntropyLoss").name("ce").inputs(["z", "y"]).outputs(outputs).string("reduction", reduction))
+    model.with(
+        node("SoftmaxCrossEntropyLoss").name("ce").inputs(["z", "y"]).outputs(outputs).string("reduction", reduction),
+    )
 }
 
 #[test]
@@ -364,7 +368,8 @@ fn internal_pair_with_half_logits_computes_in_float() {
 
 #[test]
 fn losses_in_bodies_are_reported_and_not_touched() {
-    let body = cross_entropy(TestModel::new(17), &["inner"], "mean").output("inner", DataType::Float, &[]).graph_bytes();
+    let body =
+        cross_entropy(TestModel::new(17), &["inner"], "mean").output("inner", DataType::Float, &[]).graph_bytes();
     let mut then_branch = attribute("then_branch", AttributeType::Graph);
     then_branch.g = Some(body.into());
     let model = loss(TestModel::classifier(17).input("c", DataType::Bool, &[]))
@@ -386,13 +391,14 @@ fn losses_in_bodies_are_reported_and_not_touched() {
 
 #[test]
 fn soft_labels_are_left_alone() {
-    let model = loss(TestModel::new(17).input("z", DataType::Float, &["N", "5"]).input("q", DataType::Float, &["N", "5"]))
-        .ints("axis1", &[1])
-        .with(node("LogSoftmax").inputs(["z"]).outputs(["lp"]).int("axis", 1))
-        .op("Mul", &["q", "lp"], &["m"])
-        .with(node("ReduceSum").inputs(["m", "axis1"]).outputs(["rows"]).int("keepdims", 0))
-        .with(node("ReduceMean").inputs(["rows"]).outputs(["mean"]).int("keepdims", 0))
-        .op("Neg", &["mean"], &["loss"]);
+    let model =
+        loss(TestModel::new(17).input("z", DataType::Float, &["N", "5"]).input("q", DataType::Float, &["N", "5"]))
+            .ints("axis1", &[1])
+            .with(node("LogSoftmax").inputs(["z"]).outputs(["lp"]).int("axis", 1))
+            .op("Mul", &["q", "lp"], &["m"])
+            .with(node("ReduceSum").inputs(["m", "axis1"]).outputs(["rows"]).int("keepdims", 0))
+            .with(node("ReduceMean").inputs(["rows"]).outputs(["mean"]).int("keepdims", 0))
+            .op("Neg", &["mean"], &["loss"]);
     let report = left_alone(model);
     assert!(report.losses[0].what.contains("class probabilities"), "{:?}", report.losses[0].what);
 }

@@ -13,7 +13,8 @@ use crate::rewrite::RewriteError;
 /// Whether the node is the gradient of a cross entropy.
 fn is_loss_gradient(context: &Context, id: NodeId) -> bool {
     let node = context.graph.node(id);
-    node.is("com.microsoft", "SoftmaxCrossEntropyLossGrad") || node.is("com.microsoft", "SoftmaxCrossEntropyLossInternalGrad")
+    node.is("com.microsoft", "SoftmaxCrossEntropyLossGrad")
+        || node.is("com.microsoft", "SoftmaxCrossEntropyLossInternalGrad")
 }
 
 /// Finds the gradient of a structural match and adds it.
@@ -29,7 +30,9 @@ pub(super) fn attach_gradient(context: &Context, found: &mut Match) -> Result<()
             .consumers(log_prob)
             .iter()
             .copied()
-            .filter(|id| is_loss_gradient(context, *id) && context.graph.node(*id).input_at(1) == Some(log_prob.as_str()))
+            .filter(|id| {
+                is_loss_gradient(context, *id) && context.graph.node(*id).input_at(1) == Some(log_prob.as_str())
+            })
             .collect(),
         None => Vec::new(),
     };
@@ -92,7 +95,8 @@ fn gradient_ignore_index(context: &Context, id: NodeId) -> Result<Option<i64>, S
 pub(super) fn refuse_gradient(context: &Context, found: &Match) -> Result<(), RewriteError> {
     for id in &found.nodes {
         for output in &context.graph.node(*id).output {
-            let reader = context.index.consumers(output).iter().find(|r| context.is_gradient(**r) && !found.nodes.contains(r));
+            let reader =
+                context.index.consumers(output).iter().find(|r| context.is_gradient(**r) && !found.nodes.contains(r));
             if let Some(reader) = reader {
                 return Err(RewriteError::HalfPair {
                     node: context.graph.node(found.at).describe(),
