@@ -40,7 +40,12 @@ fn both_models_are_patched_and_the_rest_carried_over() {
     assert_eq!(ops(&patched.join("eval_model.onnx")), ["EncouragingLoss"]);
     assert_eq!((report.training.swapped(), report.eval.swapped()), (1, 1));
     for name in &report.carried {
-        assert_eq!(fs::read(patched.join(name)).unwrap(), fs::read(artifacts().join(name)).unwrap(), "{}", name.display());
+        assert_eq!(
+            fs::read(patched.join(name)).unwrap(),
+            fs::read(artifacts().join(name)).unwrap(),
+            "{}",
+            name.display()
+        );
     }
     assert!(report.carried.contains(&PathBuf::from("checkpoint")));
     assert!(report.carried.contains(&PathBuf::from("optimizer_model.onnx")));

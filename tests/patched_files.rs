@@ -73,7 +73,11 @@ fn patched_files_satisfy_a_second_parser_and_twice_is_once() {
         let ours: Vec<_> = model.graph.node.iter().filter(|n| is_ours(&n.domain)).collect();
         assert!(!ours.is_empty(), "{}", path.display());
         for node in &ours {
-            assert!(node.attribute.iter().any(|a| a.name == "log_end"), "{}: attributes are written out", path.display());
+            assert!(
+                node.attribute.iter().any(|a| a.name == "log_end"),
+                "{}: attributes are written out",
+                path.display()
+            );
         }
         for stamp in ["elonnx.version", "elonnx.losses"] {
             assert!(model.metadata_props.iter().any(|p| p.key == stamp), "{}: {stamp}", path.display());
@@ -102,13 +106,17 @@ fn unpatched_and_inlined_files_hold_nothing_of_ours() {
         };
         match unpatch(&patched.document) {
             Ok(back) => without(&parse(&back.document.to_bytes(), &path), "unpatch"),
-            Err(RewriteError::Unsupported { .. }) => assert!(patched.report.warnings.iter().any(|w| w.contains("opset"))),
+            Err(RewriteError::Unsupported { .. }) => {
+                assert!(patched.report.warnings.iter().any(|w| w.contains("opset")))
+            }
             Err(error) => panic!("{}: {error}", path.display()),
         }
         match inline(&patched.document) {
             Ok(plain) => without(&parse(&plain.document.to_bytes(), &path), "inline"),
             // below opset 12 there are no bodies, and patch has said so
-            Err(error) => assert!(patched.report.warnings.iter().any(|w| w.contains("opset")), "{}: {error}", path.display()),
+            Err(error) => {
+                assert!(patched.report.warnings.iter().any(|w| w.contains("opset")), "{}: {error}", path.display())
+            }
         }
     }
 }
