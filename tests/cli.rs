@@ -201,7 +201,6 @@ fn parameters_out_of_range() {
     desk.run("patch model.onnx --bonus-weight -1").ends(2).says(&["-1"]);
     desk.run("patch model.onnx --ignore-index 1.5").ends(2).says(&["--ignore-index"]);
     desk.run("patch model.onnx --power 2 --bonus log").ends(2).says(&["--power", "--bonus power"]);
-    desk.run("patch model.onnx --native-eval").ends(2).says(&["--native-eval", "artifacts"]);
     assert_eq!(desk.files(), ["model.onnx"]);
 }
 

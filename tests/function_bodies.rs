@@ -104,6 +104,8 @@ fn two_losses_that_differ_in_more_than_numbers_get_two_bodies() {
     assert_eq!(report.warnings.len(), 1);
     assert!(document.graph().nodes()[1].is(BODY_DOMAIN, "EncouragingLoss_2"));
     assert!(document.graph().nodes().iter().all(|n| operator(n) == Some(LOSS_OP)));
+    std::fs::create_dir_all(models_folder()).expect("models folder");
+    std::fs::write(models_folder().join("two_losses.onnx"), document.to_bytes()).expect("model file");
 
     let mut document = two_losses(Reduction::Mean, Reduction::Mean);
     let report = attach(&mut document).expect("attaches");

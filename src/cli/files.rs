@@ -82,10 +82,10 @@ pub enum Output {
 }
 
 impl Output {
-    /// Writes the model.
-    pub fn write(&self, document: &Document) -> anyhow::Result<()> {
+    /// Writes the model; `external` says what happens to its data files.
+    pub fn write(&self, document: &Document, external: ExternalData) -> anyhow::Result<()> {
         match self {
-            Output::File(path) => document.save(path, ExternalData::default())?,
+            Output::File(path) => document.save(path, external)?,
             Output::Stream(path) => {
                 let file = std::fs::OpenOptions::new().write(true).open(path);
                 file.and_then(|mut file| document.write_to(&mut file))

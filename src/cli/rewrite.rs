@@ -10,7 +10,7 @@ use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
 use super::output::{Page, print, warn};
 use super::report::{Verb, show_next_step, show_report};
-use crate::model::Document;
+use crate::model::{Document, ExternalData};
 use crate::rewrite::{Patched, Report, RewriteError};
 
 /// Arguments of every command that rewrites a model.
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Replace the output if it exists
     #[arg(short, long)]
     pub force: bool,
+    /// Hard-link external data into another folder instead of copying it (onnx 1.23 refuses to load linked files)
+    #[arg(long)]
+    pub link_data: bool,
     /// Show what would be done and write nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -82,7 +85,8 @@ pub fn run(
     let named = arguments.output.is_some() || output == Output::Stdout;
     let written = (status == Status::Changed || named) && !arguments.dry_run;
     if written {
-        output.write(&patched.document)?;
+        let external = if arguments.link_data { ExternalData::Link } else { ExternalData::Copy };
+        output.write(&patched.document, external)?;
     }
     let shown_output = written.then(|| output.to_string());
     let report = &patched.report;

@@ -1,11 +1,13 @@
 //! External data: where it is, and keeping its locations valid.
 //!
 //! A model's tensors may lie in files beside it; `location` is relative to the model's folder. Editing a model never
-//! reads them. When the model is written to another folder, each data file is hard-linked there under the same relative
-//! location (nothing is read, no space is taken), or copied where the file system cannot link. Locations inside the
-//! model are never rewritten, so old and new model stay byte-comparable and either can be moved with its data. Mind that
-//! a hard link is the same file: a tool that overwrites the weights of one model in place changes both; use
-//! [`ExternalData::Copy`] then.
+//! reads them, and writing it to the folder it came from leaves them where they are. When the model is written to
+//! another folder, each data file is copied there under the same relative location (on file systems that share blocks
+//! between copies no data is moved), or hard-linked where the caller asks for it. Locations inside the model are never
+//! rewritten, so old and new model stay byte-comparable and either can be moved with its data.
+//!
+//! Links are not the default: onnx 1.23 in Python refuses to load a data file with more than one hard link, under
+//! either name, and a tool that overwrites the weights of one model in place would change both.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,11 +22,12 @@ use bytes::Bytes;
 /// What happens to external data when a model is written to another folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExternalData {
-    /// Hard link beside the new model where the file system can, else copy. No tensor is read to link.
+    /// Copy.
     #[default]
-    Link,
-    /// Always copy.
     Copy,
+    /// Hard link where the file system can, else copy. Nothing is read and no space is taken; see the module on who
+    /// refuses linked files.
+    Link,
 }
 
 /// One tensor's `external_data`.

@@ -88,7 +88,7 @@ fn open(folder: &Path, name: &str) -> Result<Document, RewriteError> {
 }
 
 fn save(patched: &Patched, path: &Path) -> Result<(), RewriteError> {
-    Ok(patched.document.save(path, ExternalData::Link)?)
+    Ok(patched.document.save(path, ExternalData::default())?)
 }
 
 fn same_folder(a: &Path, b: &Path) -> bool {

@@ -56,6 +56,10 @@ pub struct Signature {
 /// The body for a signature, for models that import version `opset` (≥ [`MIN_OPSET`]) of the default domain.
 ///
 /// Inputs and outputs stand in the order of the operator; trailing ones that the signature does not have are left out.
+///
+/// What standard ops cannot do: a label outside [0, C) that is not ignored gives whatever `GatherElements` of the
+/// runtime makes of it (ONNX Runtime: an error below −C and from C on); where all other classes are −∞, m is the lowest
+/// finite number instead of −∞; a logit of +∞ besides the label's gives an infinite loss and a NaN gradient there.
 #[must_use]
 pub fn function_for(signature: &Signature, opset: i64) -> FunctionProto {
     let mut body = Body::new(signature, opset);

@@ -38,7 +38,7 @@ pub struct Patched {
 /// let model = Document::open("training_model.onnx")?;
 /// let patched = patch(&model, &PatchOptions { log_end: Some(0.5), ..PatchOptions::default() })?;
 /// println!("{} losses swapped", patched.report.swapped());
-/// patched.document.save("patched.onnx", ExternalData::Link)?;
+/// patched.document.save("patched.onnx", ExternalData::Copy)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -1,7 +1,8 @@
 """Function bodies against an independent float64 oracle, in stock ONNX Runtime and in onnx's reference evaluator.
 
 The models come from `cargo test --test function_bodies`, which writes them to <target>/function_models; without them
-the tests are skipped. ELONNX_FUNCTION_MODELS names another folder.
+the tests are skipped. ELONNX_FUNCTION_MODELS names another folder; with ELONNX_PLUGIN, the path of the plugin, its
+kernels run instead of the bodies and are held against the same oracle.
 """
 
 import json
@@ -137,13 +138,30 @@ def expected(case, f):
 
 def named(model, f):
     """Feeds by the model's own input names (`logits_float` where the type is bfloat16)."""
-    return {i.name: np.asarray(f[i.name.removesuffix("_float")]) for i in model.graph.input}
+    values = dict(f)
+    if values.get("margin") is not None:
+        values["margin"] = soft_margin(f["logits"], f["labels"]).astype(np.float32)
+    return {i.name: np.asarray(values[i.name.removesuffix("_float")]) for i in model.graph.input}
+
+
+def soft_margin(logits, labels):
+    """What the forward op hands to the backward op; labels that are no class belong to ignored rows."""
+    label = np.expand_dims(np.clip(labels, 0, logits.shape[1] - 1), 1)
+    others = logits.astype(np.float64)
+    label_logit = np.take_along_axis(others, label, 1)
+    np.put_along_axis(others, label, -np.inf, 1)
+    with np.errstate(all="ignore"):
+        top = np.maximum(others.max(1, keepdims=True), np.finfo(np.float64).min)
+        m = top - label_logit + np.log(np.exp(others - top).sum(1, keepdims=True))
+    return -m[:, 0]
 
 
 def run_ort(model, f):
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    if os.environ.get("ELONNX_PLUGIN"):
+        options.register_custom_ops_library(os.environ["ELONNX_PLUGIN"])
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs = session.run(None, named(model, f))
     return {o.name.removesuffix("_float"): y for o, y in zip(session.get_outputs(), outputs)}
@@ -208,6 +226,8 @@ def test_onnxruntime(case):
 def test_reference_evaluator(case):
     from onnx.reference import ReferenceEvaluator
 
+    if onnx.__version__.startswith("1.16.") and (case["rank"] == 4 or case["data_type"] == BFLOAT16):
+        pytest.skip("onnx 1.16 fails in ScatterElements of rank 4, and truncates to bfloat16")
     f = feeds(case, shape_of(case), np.random.default_rng(2))
     model = load(case)
     with np.errstate(all="ignore"):
@@ -393,6 +413,18 @@ def test_scalar_seed_of_a_loss_per_row(case):
         if i.name.startswith("dloss"):
             i.type.tensor_type.ClearField("shape")
     compare(case, run_ort(model, f), expected(case, f))
+
+
+def test_two_bodies_of_one_operator():
+    """A second loss with another reduction calls its own body, in every ONNX Runtime (overloads do not everywhere)."""
+    model = onnx.load(FOLDER / "two_losses.onnx")
+    case = dict(MANIFEST[0], power=2.0, bonus_weight=1.0, label_smoothing=0.0, ignore_index=None, bonus="log")
+    rng = np.random.default_rng(16)
+    f = {"z": rng.normal(size=[5, 7]).astype(np.float32), "y": rng.integers(0, 7, 5)}
+    got = run_ort(model, f)
+    for output, changes in (("first_loss", {"log_end": 0.75}), ("second_loss", {"log_end": 0.5, "reduction": "sum"})):
+        want = oracle(dict(case, reduction="mean") | changes, f["z"], f["y"])[0]
+        compare(case, {"loss": got[output]}, {"loss": want})
 
 
 def test_gradient_is_the_derivative():

@@ -187,6 +187,17 @@ def test_network_keeps_its_logits(name, patched, plugin):
     np.testing.assert_allclose(after["loss"], encouraging_loss(before["logits"], feed["labels"]), rtol=1e-5)
 
 
+def test_external_data_in_another_folder_is_no_hard_link(models, elonnx, tmp_path):
+    """onnx 1.23 refuses to load data with more than one hard link, of the patched model and of its source alike."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    shutil.copytree(models / "external_data", source)
+    target.mkdir()
+    elonnx("patch", source / "model.onnx", "-o", target / "model.onnx")
+    for folder in (source, target):
+        assert (folder / "external_data.bin").stat().st_nlink == 1
+        onnx.load(str(folder / "model.onnx"))
+
+
 @pytest.mark.parametrize("name", sorted(HEADS))
 def test_classifier_without_loss_gets_labels_and_loss(name, patched, plugin):
     source, target = patched(name)
