@@ -90,7 +90,8 @@ fn choose_logits(
         return Ok(Chosen {
             value: name.clone(),
             through: known.as_ref().map(|c| c.through.clone()).unwrap_or_default(),
-            class_axis: known.map_or(1, |c| c.class_axis),
+            class_axis: known
+                .map_or_else(|| logits::class_axis(document, &context.index, &context.shapes, name), |c| c.class_axis),
         });
     }
     let certain: Vec<_> = candidates.iter().filter(|c| c.certain).collect();

@@ -166,6 +166,17 @@ pub(crate) fn head_before_loss(index: &GraphIndex, shapes: &Shapes, logits_value
     None
 }
 
+/// Where a value that the user names as the logits has its classes: last, where a matrix product made it or a transpose
+/// moved the channels there (NHWC), else in axis 1.
+pub(crate) fn class_axis(document: &Document, index: &GraphIndex, shapes: &Shapes, value: &str) -> usize {
+    let view = View { index, shapes, opset: document.opset_version("").unwrap_or(1) };
+    let Some(last) = shapes.rank(value).and_then(|rank| rank.checked_sub(1)).filter(|last| *last > 1) else { return 1 };
+    let channels_moved = view.producer(value).is_some_and(|(_, node)| {
+        node.is("", "Transpose") && node.attr_ints("perm").is_some_and(|perm| perm.last() == Some(&1))
+    });
+    if channels_moved || view.is_linear(value) { last } else { 1 }
+}
+
 /// How far a walk from an output has come.
 struct Walk<'g> {
     value: &'g str,

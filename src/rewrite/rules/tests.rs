@@ -750,3 +750,18 @@ fn onnx_own_body_of_softmax_cross_entropy() {
     assert_eq!(report.losses[0].parameters.unwrap().ignore_index(), Some(2));
     assert_eq!(ops, ["EncouragingLoss"]);
 }
+
+#[test]
+fn named_logits_with_the_channels_last() {
+    // a segmentation model of keras without its softmax: Conv, then a transpose to NHWC
+    let model = TestModel::new(17)
+        .input("x", DataType::Float, &["N", "7", "4", "4"])
+        .output("z", DataType::Float, &["N", "4", "4", "7"])
+        .op("Relu", &["x"], &["maps"])
+        .with(node("Transpose").inputs(["maps"]).outputs(["z"]).ints("perm", &[0, 2, 3, 1]))
+        .build();
+    let options = PatchOptions { logits: Some("z".into()), ..PatchOptions::default() };
+    let patched = patch(&model, &options).unwrap().document;
+    assert_eq!(ops(&patched), ["Relu", "Transpose", "Transpose", "EncouragingLoss"]);
+    assert_eq!(patched.graph().nodes()[2].attr_ints("perm"), Some(&[0, 3, 1, 2][..]));
+}
