@@ -431,7 +431,7 @@ impl Piece {
             dims.get(axis).copied().flatten().ok_or_else(|| {
                 near("the number of classes is not known; run onnx.shape_inference on the model first")
             })?;
-        if classes < 2 || classes > MAX_ELEMENTS / 8 {
+        if !(2..=MAX_ELEMENTS / 8).contains(&classes) {
             return Err(Miss::NotALoss);
         }
         let mut piece = Piece {
@@ -1176,7 +1176,7 @@ fn depends_on_labels(context: &Context, piece: &Piece, at: NodeId, labels: &str,
 
 /// Ops with weights, or that hold graphs: they make logits, they are no part of a loss.
 pub(super) fn is_network(domain: &str, op: &str) -> bool {
-    domain != ""
+    !domain.is_empty()
         || matches!(
             op,
             "MatMul"

@@ -104,11 +104,10 @@ impl Slice {
                         if !super::computed::is_network(
                             context.graph.node(producer).op_domain(),
                             context.graph.node(producer).op(),
-                        ) && slice.nodes.len() < MAX_NODES =>
+                        ) && slice.nodes.len() < MAX_NODES
+                            && slice.nodes.insert(producer) =>
                     {
-                        if slice.nodes.insert(producer) {
-                            open.push(producer);
-                        }
+                        open.push(producer);
                     }
                     None if context.index.is_input(input) => {
                         slice.indices |= matches!(context.data_type(input), Some(DataType::Int32 | DataType::Int64));
