@@ -657,10 +657,12 @@ fn mixup_has_two_losses_of_the_same_logits() {
 #[test]
 fn sample_weights_whose_shape_is_read_are_no_soft_labels() {
     // jax2onnx takes the batch size from whatever input has it
-    let model = gathered_rows(loss(TestModel::classifier(17).input("w", DataType::Float, &["N"])), "y")
-        .op("Shape", &["w"], &["size"])
-        .op("Reshape", &["ce", "size"], &["flat"])
-        .op("Mul", &["flat", "w"], &["weighted"]);
+    let model = loss(TestModel::classifier(17).input("w", DataType::Float, &["N"])).op("Shape", &["w"], &["size"]).op(
+        "Reshape",
+        &["y", "size"],
+        &["flat"],
+    );
+    let model = gathered_rows(model, "flat").op("Mul", &["ce", "w"], &["weighted"]);
     let (report, ops) = patched(mean(model, "weighted"));
     assert_eq!(report.losses[0].what, "cross entropy");
     assert!(ops.contains(&"Mul".to_owned()) && !ops.contains(&"LogSoftmax".to_owned()), "{ops:?}");
