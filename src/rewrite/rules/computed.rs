@@ -50,7 +50,11 @@ pub(super) fn find(
         match Piece::cut(context, &anchor.logits, anchor.axis, taken).and_then(|piece| piece.recognise(context)) {
             Ok(Recognised { end, found, beyond }) => {
                 let uses = linear::uses(context, &end, &found.logits);
-                if let Some(breaker) = uses.nonlinear
+                if let Some((at, term)) = &uses.joined
+                    && of_labels(context, term, &anchor.logits)
+                {
+                    findings.others.push(joined(context, &found, *at).report(context, found.at));
+                } else if let Some(breaker) = uses.nonlinear
                     && !uses.reaches_output
                 {
                     findings.others.push(match beyond {
@@ -104,6 +108,44 @@ pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Resu
         )),
         _ => Err(bent(context, found, breaker)),
     }
+}
+
+/// A loss that is added to another of the same logits: a bonus that is not known, the second label of a mixup.
+fn joined(context: &Context, found: &Match, at: NodeId) -> Refusal {
+    Refusal {
+        rule: RULE,
+        what: format!("a loss with {} as one of its terms", found.what),
+        reason: format!(
+            "{} adds another term made of the same logits and of labels, and the sum is not known",
+            context.graph.node(at).describe()
+        ),
+    }
+}
+
+/// Whether integer inputs of the graph are needed to make `value` (more than their shape), beside `logits`.
+fn of_labels(context: &Context, value: &str, logits: &str) -> bool {
+    let mut seen: HashSet<NodeId> = context.index.producer(logits).into_iter().collect();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match context.index.producer(value).map(|id| (id, context.graph.node(id))) {
+            // labels come in beside the logits, not through the network
+            Some((id, node)) => {
+                if !matches!(node.op(), "Shape" | "Size")
+                    && !is_network(node.op_domain(), node.op())
+                    && seen.insert(id)
+                {
+                    open.extend(node.input.iter().map(String::as_str));
+                }
+            }
+            None => {
+                let integer = matches!(context.data_type(value), Some(DataType::Int32 | DataType::Int64));
+                if integer && context.index.is_input(value) {
+                    return true;
+                }
+            }
+        }
+    }
+    false
 }
 
 /// A loss that something downstream makes another loss of.

@@ -202,7 +202,7 @@ pub(super) fn name_other(observations: &[(&Probe, &[f64])], clues: &Clues) -> Op
                 && expected.iter().zip(*seen).all(|(e, s)| {
                     let ratio = s / e;
                     let first = *scale.get_or_insert(ratio);
-                    (ratio - first).abs() <= 1e-4 * first.abs()
+                    first != 0.0 && (ratio - first).abs() <= 1e-4 * first.abs()
                 })
         });
         // a scale of the row count is a sum; both are focal losses

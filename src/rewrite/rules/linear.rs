@@ -16,8 +16,8 @@ pub(crate) struct Uses {
     pub nonlinear: Option<NodeId>,
     /// Whether the value, or something linear in it, is an output of the graph.
     pub reaches_output: bool,
-    /// The first node that adds something else made of the same logits.
-    pub joined: Option<NodeId>,
+    /// The first node that adds something else made of the same logits, and this term.
+    pub joined: Option<(NodeId, String)>,
 }
 
 /// Follows `value`, which is made of `logits`, downstream.
@@ -37,18 +37,19 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str) -> Uses {
         if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
-        let relatives = node.input.iter().any(|v| related.contains(v.as_str()));
+        let relative =
+            node.input.iter().find(|v| related.contains(v.as_str()) && !linear.contains(v.as_str()));
         match effect(node.op_domain(), node.op(), &reads) {
             Effect::Shape => {}
-            Effect::Linear if relatives && !is_sum(node.op()) => {
+            Effect::Linear if relative.is_some() && !is_sum(node.op()) => {
                 uses.nonlinear.get_or_insert(id);
                 bent.extend(node.output.iter().map(String::as_str));
             }
             // a sum with something bent is bent
             Effect::Linear if !reads_bent => {
                 uses.reaches_output |= node.output.iter().any(|o| context.index.is_output(o));
-                if relatives {
-                    uses.joined.get_or_insert(id);
+                if let Some(term) = relative {
+                    uses.joined.get_or_insert((id, term.clone()));
                 }
                 linear.extend(node.output.iter().map(String::as_str));
             }

@@ -200,7 +200,7 @@ fn accept(
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
     let uses = linear::uses(context, &found.loss, &found.logits);
-    if let Some(at) = uses.joined {
+    if let Some((at, _)) = uses.joined {
         // cross entropy plus a bonus may be the encouraging loss in two terms, or label smoothing spelled out
         if let Ok(whole) = computed::explain(context, &found, at)
             && (whole.encouraging || whole.parameters.label_smoothing() > 0.0)
