@@ -286,8 +286,7 @@ impl Swap<'_, '_> {
             let data_type = computed.unwrap_or(DataType::Float) as i32;
             let mut tensor = TensorProto::vector(&factor, data_type, &[scale]);
             tensor.dims.clear();
-            let constant =
-                self.helper("Constant", "scale").outputs([&factor]).tensor("value", &tensor).build();
+            let constant = self.helper("Constant", "scale").outputs([&factor]).tensor("value", &tensor).build();
             self.insert(constant);
             self.helper("Mul", "Mul").inputs([made, &factor]).outputs([&scaled]).build()
         };

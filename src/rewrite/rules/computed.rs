@@ -26,7 +26,7 @@ const RULE: &str = "computed";
 /// A loss is at most some 60 nodes; what is larger is a network.
 const MAX_NODES: usize = 400;
 /// Elements of the probe logits.
-const MAX_ELEMENTS: usize = 1_000_000;
+const MAX_ELEMENTS: usize = 2_000_000;
 /// With more classes than this the probes have as few rows as tell losses apart.
 const MANY_CLASSES: usize = 8192;
 /// Runs, each on other numbers of rows where these are free: a sum divided by 5 is no mean.
@@ -42,6 +42,7 @@ pub(super) fn find(
     taken: &mut HashSet<NodeId>,
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
+    let mut soft = Vec::new();
     // the last softmax first: a loss is at the end, attention is not
     for anchor in anchors(context).into_iter().rev() {
         if taken.contains(&anchor.node) {
@@ -70,11 +71,19 @@ pub(super) fn find(
                 taken.extend(&found.nodes);
             }
             Err(Miss::NotALoss) => {}
+            Err(Miss::SoftLabels { what, nodes, at }) => soft.push((anchor, what, nodes, at)),
             Err(Miss::Other { what, nodes, at }) => {
                 findings.others.push(other(context, &anchor.logits, what, &nodes, at));
                 taken.extend(nodes);
             }
             Err(Miss::Near { node, reason }) => findings.near_miss(context, RULE, node, reason),
+        }
+    }
+    // a teacher's softmax beside the loss against class indices is part of that
+    for (anchor, what, nodes, at) in soft {
+        if !nodes.iter().any(|id| taken.contains(id)) {
+            findings.others.push(other(context, &anchor.logits, what, &nodes, at));
+            taken.extend(nodes);
         }
     }
     Ok(())
@@ -94,7 +103,8 @@ pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Resu
                 _ => Ok(better),
             }
         }
-        Ok(Recognised { beyond: Some((what, _)), .. }) | Err(Miss::Other { what, .. }) => {
+        Ok(Recognised { beyond: Some((what, _)), .. })
+        | Err(Miss::Other { what, .. } | Miss::SoftLabels { what, .. }) => {
             let reason = format!("it is {what}, not cross entropy or the encouraging loss");
             Err(refuse(what, reason))
         }
@@ -110,8 +120,40 @@ pub(super) fn explain(context: &Context, found: &Match, breaker: NodeId) -> Resu
     }
 }
 
+/// Whether `term`, added to `found`, is a function of the labels' log-probabilities: a bonus that is not known, which
+/// must not be added to ours. Dice and penalties on the logits are other losses, and stay.
+pub(super) fn is_bonus(context: &Context, found: &Match, term: &str) -> bool {
+    let Ok(piece) = Piece::cut(context, &found.logits, 1, &HashSet::new()) else { return false };
+    let logarithmic = context
+        .index
+        .producer(term)
+        .is_some_and(|at| piece.slice(context, at).iter().any(|id| context.graph.node(*id).is("", "Log")));
+    if piece.classes == 2 || !logarithmic || !of_labels(context, term, &found.logits) {
+        return false;
+    }
+    piece.inputs.iter().any(|labels_input| {
+        piece.label_shapes(context, labels_input).iter().any(|shapes| {
+            let dims = &shapes[0];
+            let raw = Probe::new(dims.iter().product::<usize>().max(2), piece.classes, &[], 31).labels().to_vec();
+            let count = dims.iter().product();
+            let Ok((run, _)) =
+                piece.run_once(context, labels_input, dims, &found.labels, raw[..count].to_vec(), &[], 37)
+            else {
+                return false;
+            };
+            let turned = piece.run_on(context, run.values.clone(), &run.probe.with_others_turned(), &run.logits_dims).0;
+            match (run.values.get(term).and_then(floats), turned.get(term).and_then(floats)) {
+                (Some(a), Some(b)) => {
+                    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-9 * (1.0 + a.abs()))
+                }
+                _ => false,
+            }
+        })
+    })
+}
+
 /// A loss that is added to another of the same logits: a bonus that is not known, the second label of a mixup.
-fn joined(context: &Context, found: &Match, at: NodeId) -> Refusal {
+pub(super) fn joined(context: &Context, found: &Match, at: NodeId) -> Refusal {
     Refusal {
         rule: RULE,
         what: format!("a loss with {} as one of its terms", found.what),
@@ -130,9 +172,7 @@ fn of_labels(context: &Context, value: &str, logits: &str) -> bool {
         match context.index.producer(value).map(|id| (id, context.graph.node(id))) {
             // labels come in beside the logits, not through the network
             Some((id, node)) => {
-                if !matches!(node.op(), "Shape" | "Size")
-                    && !is_network(node.op_domain(), node.op())
-                    && seen.insert(id)
+                if !matches!(node.op(), "Shape" | "Size") && !is_network(node.op_domain(), node.op()) && seen.insert(id)
                 {
                     open.extend(node.input.iter().map(String::as_str));
                 }
@@ -264,6 +304,8 @@ enum Miss {
     NotALoss,
     /// It is a loss, another one.
     Other { what: String, nodes: Vec<NodeId>, at: NodeId },
+    /// It is a loss against class probabilities.
+    SoftLabels { what: String, nodes: Vec<NodeId>, at: NodeId },
     /// It looked like one up to this node.
     Near { node: NodeId, reason: String },
 }
@@ -349,7 +391,7 @@ impl Piece {
             dims.get(axis).copied().flatten().ok_or_else(|| {
                 near("the number of classes is not known; run onnx.shape_inference on the model first")
             })?;
-        if classes < 2 || classes > MAX_ELEMENTS / 8 {
+        if !(2..=MAX_ELEMENTS / 6).contains(&classes) {
             return Err(Miss::NotALoss);
         }
         let mut piece = Piece {
@@ -427,7 +469,7 @@ impl Piece {
     /// Sizes to try for the labels input, one for each run: what is declared, free sizes filled in.
     fn label_shapes(&self, context: &Context, labels_input: &str) -> Vec<Vec<Vec<usize>>> {
         let (different, equal): ([[usize; 3]; PROBES], [[usize; 3]; PROBES]) = if self.classes > MANY_CLASSES {
-            ([[3, 2, 2], [2, 3, 2], [4, 2, 2], [2, 2, 3]], [[3; 3], [2; 3], [3; 3], [2; 3]])
+            ([[3, 2, 1], [2, 3, 1], [2, 2, 1], [3, 2, 1]], [[2; 3]; PROBES])
         } else {
             ([[5, 3, 2], [7, 2, 3], [4, 3, 2], [6, 2, 2]], [[4; 3], [3; 3], [5; 3], [2; 3]])
         };
@@ -451,7 +493,8 @@ impl Piece {
                 .map(|(i, d)| d.or_else(|| rows.get(i).copied().flatten()).unwrap_or(free[i.min(2)]))
                 .collect()
         };
-        let mut sets: Vec<Vec<Vec<usize>>> = [different, equal].iter().map(|set| set.iter().map(fill).collect()).collect();
+        let mut sets: Vec<Vec<Vec<usize>>> =
+            [different, equal].iter().map(|set| set.iter().map(fill).collect()).collect();
         sets.dedup();
         sets
     }
@@ -543,10 +586,10 @@ impl Piece {
             let input_dims = &shapes[runs.len() % shapes.len()];
             let seed = runs.len() as u64;
             let count: usize = input_dims.iter().product();
-            let raw = Probe::new(count.max(2), self.classes, &ignored, seed + 11).labels;
+            let raw = Probe::new(count.max(2), self.classes, &ignored, seed + 11).labels().to_vec();
             let (run, failed) =
                 self.run_once(context, labels_input, input_dims, labels, raw[..count].to_vec(), &ignored, seed + 101)?;
-            if run.probe.labels.len() < 3 {
+            if run.probe.labels().len() < 3 {
                 wanted = SINGLE_ROW_PROBES;
             }
             trouble = trouble.or(failed);
@@ -580,12 +623,24 @@ impl Piece {
         }
         let mut probe = Probe::new(rows, self.classes, avoid, seed);
         probe.relabel(row_labels);
-        values.insert(self.logits.clone(), self.lay_out(&probe, &logits_dims));
+        let (values, trouble) = self.run_on(context, values, &probe, &logits_dims);
+        Ok((Run { probe, values, logits_dims, flatten }, trouble))
+    }
+
+    /// Runs everything on the logits of `probe`; the values, and the first node that could not be run.
+    fn run_on(
+        &self,
+        context: &Context,
+        mut values: HashMap<String, Tensor>,
+        probe: &Probe,
+        logits_dims: &[usize],
+    ) -> (HashMap<String, Tensor>, Option<(NodeId, String)>) {
+        values.insert(self.logits.clone(), self.lay_out(probe, logits_dims));
         // the side nodes may read the shape of something in the cone: run all in file order
         let mut order: Vec<NodeId> = self.nodes().collect();
         order.sort();
         let trouble = self.run_nodes(context, &order, &mut values);
-        Ok((Run { probe, values, logits_dims, flatten }, trouble))
+        (values, trouble)
     }
 
     /// Runs what can be run; the first node that could not be, with the reason.
@@ -650,15 +705,30 @@ impl Piece {
         let mut near = None;
         for scaled in [false, true] {
             for (id, output, seen) in &candidates {
-                let views: Vec<(&Probe, &[f64])> =
-                    runs.iter().map(|run| &run.probe).zip(seen.iter().map(Vec::as_slice)).collect();
+                let views = views_of(runs, seen);
                 let fit = if scaled { family::fit_scaled(&views, clues) } else { family::fit(&views, clues, None) };
                 if let Some(fit) = fit {
+                    if fit.scale < 0.0 && context.index.is_output(output) {
+                        let reason = "it is an output and a log-likelihood: the loss times a negative number".into();
+                        return Err(Miss::Near { node: *id, reason });
+                    }
                     let dims = &runs[0].values[*output].dims;
                     let Some(loss_shape) = self.loss_shape(dims, &runs[0].logits_dims, fit.parameters.reduction())
                     else {
                         continue;
                     };
+                    // losses of the rows that the graph gives too must not stay behind
+                    let slice = self.slice(context, *id);
+                    let rows_are_output = candidates.iter().any(|(inner, value, seen)| {
+                        inner != id
+                            && slice.contains(inner)
+                            && context.index.is_output(value)
+                            && seen.iter().any(|s| s.len() > 1)
+                            && family::fit(&views_of(runs, seen), clues, None).is_some()
+                    });
+                    if rows_are_output {
+                        continue;
+                    }
                     match self.ignore_index(context, &fit, clues, output, labels, input) {
                         Ok((index, note)) => {
                             let flatten = runs[0].flatten;
@@ -691,9 +761,7 @@ impl Piece {
                 reason: "what it computes is neither cross entropy nor the encouraging loss of these logits and labels"
                     .into(),
             }),
-            (None, Some(node)) => {
-                Err(Miss::Near { node, reason: "the loss could not be followed through it".into() })
-            }
+            (None, Some(node)) => Err(Miss::Near { node, reason: "the loss could not be followed through it".into() }),
             (None, None) => Err(Miss::NotALoss),
         }
     }
@@ -772,7 +840,9 @@ impl Piece {
         match left_out[..] {
             [] => Ok((None, None)),
             [index] => Ok((Some(index), note)),
-            [a, b, ..] => Err(format!("rows with label {a} and with label {b} are left out, ignore_index can name one")),
+            [a, b, ..] => {
+                Err(format!("rows with label {a} and with label {b} are left out, ignore_index can name one"))
+            }
         }
     }
 
@@ -789,10 +859,10 @@ impl Piece {
         index: i64,
     ) -> Standing {
         let count: usize = input_dims.iter().product();
-        let mut raw = Probe::new(count.max(2), self.classes, compared, 23).labels;
+        let mut raw = Probe::new(count.max(2), self.classes, compared, 23).labels().to_vec();
         raw.truncate(count);
         raw.iter_mut().skip(1).step_by(3).for_each(|label| *label = index);
-        let Ok((Run { mut probe, values, .. }, _)) =
+        let Ok((Run { probe, values, .. }, _)) =
             self.run_once(context, labels_input, input_dims, labels, raw, compared, 29)
         else {
             return Standing::NotALabel;
@@ -803,20 +873,18 @@ impl Piece {
             family::is(&Fit { parameters, ..fit.clone() }, clues, probe, seen)
         };
         let classes = self.classes as i64;
-        let in_range = probe.labels.iter().all(|l| (0..classes).contains(l));
+        let in_range = probe.labels().iter().all(|l| (0..classes).contains(l));
         if in_range && same(&probe, None) {
             return Standing::Counts;
         }
-        if probe.labels.contains(&index) && same(&probe, Some(index)) {
+        if probe.labels().contains(&index) && same(&probe, Some(index)) {
             return Standing::LeftOut;
         }
         // a negative index counts from the end in Gather: what PyTorch refuses is no label to care about
-        let wrapped: Vec<i64> = probe.labels.iter().map(|l| if *l < 0 { l + classes } else { *l }).collect();
-        if !in_range && wrapped.iter().all(|l| (0..classes).contains(l)) {
-            probe.labels = wrapped;
-            if same(&probe, None) {
-                return Standing::NotALabel;
-            }
+        let wrapped: Vec<i64> = probe.labels().iter().map(|l| if *l < 0 { l + classes } else { *l }).collect();
+        let in_range_now = wrapped.iter().all(|l| (0..classes).contains(l));
+        if !in_range && in_range_now && same(&probe.with_labels(wrapped), None) {
+            return Standing::NotALabel;
         }
         Standing::Odd
     }
@@ -851,7 +919,9 @@ impl Piece {
             let clip = context.graph.node(id);
             clues.numbers.extend(clip.attr_float("alpha").map(f64::from));
             let filled = clip.attr("value").and_then(|a| a.t.as_ref()).filter(|_| clip.op() == "ConstantOfShape");
-            if let Some(Tensor { data: Data::Float(values), .. }) = filled.and_then(|t| TensorProto::decode(t.clone()).ok()).and_then(|t| Tensor::from_proto(&t).ok()) {
+            if let Some(Tensor { data: Data::Float(values), .. }) =
+                filled.and_then(|t| TensorProto::decode(t.clone()).ok()).and_then(|t| Tensor::from_proto(&t).ok())
+            {
                 clues.numbers.extend(values.first());
             }
         }
@@ -960,7 +1030,7 @@ impl Piece {
             Some("Kullback-Leibler divergence") | None => "cross entropy against class probabilities",
             Some(name) => name,
         };
-        Some(Miss::Other {
+        Some(Miss::SoftLabels {
             what: format!("{what} (its labels '{labels_input}' are floats, class indices are needed)"),
             nodes,
             at,
@@ -1055,7 +1125,7 @@ fn depends_on_labels(context: &Context, piece: &Piece, at: NodeId, labels: &str,
 
 /// Ops with weights, or that hold graphs: they make logits, they are no part of a loss.
 pub(super) fn is_network(domain: &str, op: &str) -> bool {
-    domain != ""
+    !domain.is_empty()
         || matches!(
             op,
             "MatMul"
@@ -1104,12 +1174,17 @@ fn floats(tensor: &Tensor) -> Option<&[f64]> {
     }
 }
 
+/// What [`family::fit`] compares: each run's probe with a value seen in it.
+fn views_of<'a>(runs: &'a [Run], seen: &'a [Vec<f64>]) -> Vec<(&'a Probe, &'a [f64])> {
+    runs.iter().map(|run| &run.probe).zip(seen.iter().map(Vec::as_slice)).collect()
+}
+
 /// The value in every run, if it is float and one number or one per row.
 fn observations(runs: &[Run], value: &str) -> Option<Vec<Vec<f64>>> {
     runs.iter()
         .map(|run| {
             let seen = run.values.get(value).and_then(floats)?;
-            (seen.len() == 1 || seen.len() == run.probe.labels.len()).then(|| seen.to_vec())
+            (seen.len() == 1 || seen.len() == run.probe.labels().len()).then(|| seen.to_vec())
         })
         .collect()
 }

@@ -3,6 +3,8 @@
 //! A rule that has run a piece of graph on probe logits and labels asks here what it computed. All candidates are
 //! tried with the numbers that stand in the graph as constants (log_end, weights, smoothing …), in f64.
 
+use std::cell::OnceCell;
+
 use crate::loss::{Bonus, EncouragingLoss, MarginLoss, Reduction};
 
 /// Constants in a graph are f32, and authors clamp at 1e-12 or so; probes stay where that does not show.
@@ -21,7 +23,9 @@ pub(super) struct Probe {
     /// rows × classes.
     pub logits: Vec<f64>,
     /// One per row.
-    pub labels: Vec<i64>,
+    labels: Vec<i64>,
+    /// Soft margin losses of the rows, NaN for a label that is no class.
+    margins: OnceCell<Vec<f64>>,
 }
 
 /// Numbers that stand in the piece of graph.
@@ -53,7 +57,12 @@ impl Probe {
     pub fn new(rows: usize, classes: usize, avoid: &[i64], seed: u64) -> Self {
         let mut random = SplitMix(seed);
         let allowed: Vec<i64> = (0..classes as i64).filter(|c| !avoid.contains(c)).collect();
-        let mut probe = Probe { classes, logits: Vec::with_capacity(rows * classes), labels: Vec::with_capacity(rows) };
+        let mut probe = Probe {
+            classes,
+            logits: Vec::with_capacity(rows * classes),
+            labels: Vec::with_capacity(rows),
+            margins: OnceCell::new(),
+        };
         for row in 0..rows {
             let label =
                 if allowed.is_empty() { random.below(classes) as i64 } else { allowed[random.below(allowed.len())] };
@@ -83,6 +92,30 @@ impl Probe {
             }
             self.labels[r] = *new;
         }
+        self.margins = OnceCell::new();
+    }
+
+    /// One per row.
+    pub fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    /// The same logits with other labels.
+    pub fn with_labels(&self, labels: Vec<i64>) -> Self {
+        Probe { labels, margins: OnceCell::new(), ..self.clone() }
+    }
+
+    /// The same labels at the same probabilities, the other classes' logits changed about.
+    pub fn with_others_turned(&self) -> Self {
+        let mut turned = Probe { margins: OnceCell::new(), ..self.clone() };
+        for (r, label) in self.labels.iter().enumerate() {
+            let others: Vec<usize> =
+                (0..self.classes).filter(|c| *c as i64 != *label).map(|c| r * self.classes + c).collect();
+            for (to, from) in others.iter().zip(others.iter().cycle().skip(1)) {
+                turned.logits[*to] = self.logits[*from];
+            }
+        }
+        turned
     }
 
     fn rows(&self) -> usize {
@@ -102,10 +135,16 @@ impl Probe {
         row.iter().map(move |z| largest + (sum - (z - largest).exp()).ln() - z)
     }
 
-    /// Soft margin loss of row `r` as if `class` were its label.
-    fn margin_loss(&self, r: usize, class: usize) -> f64 {
+    /// Soft margin loss of row `r`.
+    fn margin_loss(&self, r: usize) -> f64 {
+        let margins = self.margins.get_or_init(|| (0..self.rows()).map(|r| self.compute_margin_loss(r)).collect());
+        margins[r]
+    }
+
+    fn compute_margin_loss(&self, r: usize) -> f64 {
         let row = self.row(r);
-        log_sum_exp(row.iter().enumerate().filter(|(j, _)| *j != class).map(|(_, z)| *z)) - row[class]
+        let Some(label) = usize::try_from(self.labels[r]).ok().filter(|l| *l < self.classes) else { return f64::NAN };
+        log_sum_exp(row.iter().enumerate().filter(|(j, _)| *j != label).map(|(_, z)| *z)) - row[label]
     }
 }
 
@@ -114,10 +153,7 @@ impl Probe {
 /// `ignore_index` is taken as given.
 pub(super) fn fit(observations: &[(&Probe, &[f64])], clues: &Clues, ignore_index: Option<i64>) -> Option<Fit> {
     search(observations, clues, ignore_index, |candidate, weights| {
-        observations
-            .iter()
-            .all(|(probe, seen)| agrees(candidate, weights, probe, seen, clues, 1.0))
-            .then_some(1.0)
+        observations.iter().all(|(probe, seen)| agrees(candidate, weights, probe, seen, clues, 1.0)).then_some(1.0)
     })
 }
 
@@ -192,7 +228,7 @@ pub(super) fn name_other(observations: &[(&Probe, &[f64])], clues: &Clues) -> Op
         let fits = observations.iter().all(|(probe, seen)| {
             let focal: Vec<f64> = (0..probe.rows())
                 .map(|r| {
-                    let p = 1.0 / (1.0 + probe.margin_loss(r, probe.labels[r] as usize).exp());
+                    let p = 1.0 / (1.0 + probe.margin_loss(r).exp());
                     -(1.0 - p).powf(gamma) * p.ln()
                 })
                 .collect();
@@ -302,7 +338,7 @@ fn agrees(
 /// The loss of the probe by its definition (design: f(m), PyTorch's conventions for weights and smoothing).
 fn losses(loss: &EncouragingLoss, weights: Option<&[f64]>, probe: &Probe) -> Vec<f64> {
     let f = MarginLoss::<f64>::new(loss);
-    let weight = |class: usize| weights.map_or(1.0, |w| w[class]);
+    let weight = |class: usize| weights.map_or(1.0, |w| w.get(class).copied().unwrap_or(f64::NAN));
     let smoothing = f64::from(loss.label_smoothing());
     let mut rows = Vec::with_capacity(probe.rows());
     let mut total_weight = 0.0;
@@ -311,8 +347,8 @@ fn losses(loss: &EncouragingLoss, weights: Option<&[f64]>, probe: &Probe) -> Vec
             rows.push(0.0);
             continue;
         }
-        let label = probe.labels[r] as usize;
-        let mut row = (1.0 - smoothing) * weight(label) * f.value(probe.margin_loss(r, label));
+        let label = usize::try_from(probe.labels[r]).unwrap_or(usize::MAX);
+        let mut row = (1.0 - smoothing) * weight(label) * f.value(probe.margin_loss(r));
         if smoothing > 0.0 {
             let all: f64 = probe.margin_losses(r).enumerate().map(|(j, m)| weight(j) * f.value(m)).sum();
             row += smoothing / probe.classes as f64 * all;
@@ -375,7 +411,7 @@ mod tests {
     #[test]
     fn probes_have_the_probabilities_that_tell_losses_apart() {
         let probe = Probe::new(8, 10, &[3], 7);
-        let p: Vec<f64> = (0..8).map(|r| 1.0 / (1.0 + probe.margin_loss(r, probe.labels[r] as usize).exp())).collect();
+        let p: Vec<f64> = (0..8).map(|r| 1.0 / (1.0 + probe.margin_loss(r).exp())).collect();
         assert!(p.iter().any(|p| *p < 0.3) && p.iter().any(|p| *p > 0.8), "{p:?}");
         assert!(!probe.labels.contains(&3));
     }
@@ -383,7 +419,8 @@ mod tests {
     #[test]
     fn log_end_is_read_off_the_constants() {
         let loss = EncouragingLoss::builder().log_end(0.6).reduction(Reduction::Mean).build().unwrap();
-        let clues = Clues { numbers: vec![1.0, 1e-5, f64::from(0.6f32), f64::from(0.4f32)], weights: vec![], rounding: 0.0 };
+        let clues =
+            Clues { numbers: vec![1.0, 1e-5, f64::from(0.6f32), f64::from(0.4f32)], weights: vec![], rounding: 0.0 };
         let fit = fitted(&observe(&loss, None), &clues).unwrap();
         assert!((fit.parameters.log_end() - 0.6).abs() < 1e-6 && fit.encouraging);
     }
@@ -392,8 +429,11 @@ mod tests {
     fn weights_and_smoothing_are_found_together() {
         let w = [0.5, 1.0, 2.0, 1.5, 0.25];
         let loss = EncouragingLoss::cross_entropy().to_builder().label_smoothing(0.1).build().unwrap();
-        let clues =
-            Clues { numbers: vec![f64::from(0.9f32), f64::from(0.02f32)], weights: vec![("w".into(), w.to_vec())], rounding: 0.0 };
+        let clues = Clues {
+            numbers: vec![f64::from(0.9f32), f64::from(0.02f32)],
+            weights: vec![("w".into(), w.to_vec())],
+            rounding: 0.0,
+        };
         let fit = fitted(&observe(&loss, Some(&w)), &clues).unwrap();
         assert_eq!(fit.class_weights.as_deref(), Some("w"));
         assert_eq!(fit.parameters.label_smoothing(), 0.1);
@@ -404,7 +444,7 @@ mod tests {
         let probe = Probe::new(6, 5, &[], 1);
         let seen: Vec<f64> = (0..6)
             .map(|r| {
-                let p: f64 = 1.0 / (1.0 + probe.margin_loss(r, probe.labels[r] as usize).exp());
+                let p: f64 = 1.0 / (1.0 + probe.margin_loss(r).exp());
                 -0.25 * (1.0 - p).powi(2) * p.ln()
             })
             .collect();

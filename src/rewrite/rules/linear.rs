@@ -37,8 +37,7 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str) -> Uses {
         if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
-        let relative =
-            node.input.iter().find(|v| related.contains(v.as_str()) && !linear.contains(v.as_str()));
+        let relative = node.input.iter().find(|v| related.contains(v.as_str()) && !linear.contains(v.as_str()));
         match effect(node.op_domain(), node.op(), &reads) {
             Effect::Shape => {}
             Effect::Linear if relative.is_some() && !is_sum(node.op()) => {

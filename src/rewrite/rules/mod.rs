@@ -200,7 +200,7 @@ fn accept(
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
     let uses = linear::uses(context, &found.loss, &found.logits);
-    if let Some((at, _)) = uses.joined {
+    if let Some((at, term)) = uses.joined {
         // cross entropy plus a bonus may be the encouraging loss in two terms, or label smoothing spelled out
         if let Ok(whole) = computed::explain(context, &found, at)
             && (whole.encouraging || whole.parameters.label_smoothing() > 0.0)
@@ -209,6 +209,11 @@ fn accept(
             taken.extend(&whole.nodes);
             training_pair::refuse_gradient(context, &whole)?;
             findings.matches.push(whole);
+            return Ok(());
+        }
+        if computed::is_bonus(context, &found, &term) {
+            taken.extend(&found.nodes);
+            findings.others.push(computed::joined(context, &found, at).report(context, found.at));
             return Ok(());
         }
         found.notes.push(format!(
