@@ -16,13 +16,19 @@ pub(crate) struct Uses {
     pub nonlinear: Option<NodeId>,
     /// Whether the value, or something linear in it, is an output of the graph.
     pub reaches_output: bool,
+    /// The first node that adds something else made of the same logits, and this term.
+    pub joined: Option<(NodeId, String)>,
 }
 
-/// Follows `value` downstream.
-pub(crate) fn uses(context: &Context, value: &str) -> Uses {
+/// Follows `value`, which is made of `logits`, downstream.
+///
+/// A product with something that depends on the same logits (`(1 − p)²·ce`, a mask of the uncertain rows) is not
+/// linear.
+pub(crate) fn uses(context: &Context, value: &str, logits: &str) -> Uses {
+    let related = made_of(context, logits, value);
     let mut linear: HashSet<&str> = HashSet::from([value]);
     let mut bent: HashSet<&str> = HashSet::new();
-    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value) };
+    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), joined: None };
     let start = context.index.producer(value).map_or(0, |id| id.0);
     for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
         let id = NodeId(i);
@@ -31,11 +37,19 @@ pub(crate) fn uses(context: &Context, value: &str) -> Uses {
         if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
+        let relative = node.input.iter().find(|v| related.contains(v.as_str()) && !linear.contains(v.as_str()));
         match effect(node.op_domain(), node.op(), &reads) {
             Effect::Shape => {}
+            Effect::Linear if relative.is_some() && !is_sum(node.op()) => {
+                uses.nonlinear.get_or_insert(id);
+                bent.extend(node.output.iter().map(String::as_str));
+            }
             // a sum with something bent is bent
             Effect::Linear if !reads_bent => {
                 uses.reaches_output |= node.output.iter().any(|o| context.index.is_output(o));
+                if let Some(term) = relative {
+                    uses.joined.get_or_insert((id, term.clone()));
+                }
                 linear.extend(node.output.iter().map(String::as_str));
             }
             _ => {
@@ -45,6 +59,24 @@ pub(crate) fn uses(context: &Context, value: &str) -> Uses {
         }
     }
     uses
+}
+
+/// The values computed from `logits` by another way than through `value`; what only depends on their shape is none.
+fn made_of<'c>(context: &'c Context, logits: &'c str, value: &str) -> HashSet<&'c str> {
+    let mut made: HashSet<&str> = HashSet::from([logits]);
+    let start = context.index.producer(logits).map_or(0, |id| id.0);
+    for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
+        let reads = node.input.iter().any(|v| made.contains(v.as_str()));
+        if !reads || matches!(node.op(), "Shape" | "Size") || context.is_gradient(NodeId(i)) {
+            continue;
+        }
+        made.extend(node.output.iter().map(String::as_str).filter(|o| *o != value && !o.is_empty()));
+    }
+    made
+}
+
+fn is_sum(op: &str) -> bool {
+    matches!(op, "Add" | "Sub" | "Sum" | "Mean" | "Concat")
 }
 
 enum Effect {

@@ -118,6 +118,8 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
     let logs = slice.has("Log") || slice.has("LogSoftmax") || slice.has("Softplus");
     if (slice.has("Sigmoid") && slice.has("Log")) || slice.has("Softplus") {
         Some("binary cross entropy")
+    } else if !logs && slice.has("Sub") && (slice.has("Sqrt") || slice.has("ReduceL2")) {
+        Some("a loss of distances or angles")
     } else if slice.squares && slice.has("Sub") && !logs {
         Some("mean squared error")
     } else if slice.has("Abs") && slice.has("Sub") && !logs {
@@ -126,6 +128,8 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
         Some("Kullback-Leibler divergence")
     } else if logs {
         Some("cross entropy against class probabilities, or another loss with logarithms")
+    } else if slice.has("Sub") && ["Relu", "Clip", "Max"].iter().any(|op| slice.has(op)) {
+        Some("a hinge loss, or another loss with a margin")
     } else {
         None
     }
