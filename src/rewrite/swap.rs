@@ -235,7 +235,7 @@ impl Swap<'_, '_> {
         [logits, labels, weights]: [&str; 3],
         margin: Option<&str>,
     ) -> String {
-        let plain = self.found.loss_shape == LossShape::AsIs && self.same_type_as_loss();
+        let plain = self.found.loss_shape == LossShape::AsIs && self.found.scale == 1.0 && self.same_type_as_loss();
         let made = if plain { self.found.loss.clone() } else { self.fresh(&format!("{}_rows", self.found.loss)) };
         let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(self.found.at).describe();
@@ -260,6 +260,9 @@ impl Swap<'_, '_> {
     /// Gives the loss the shape and type that its readers know.
     fn finish_loss(&mut self, made: &str, computed: Option<DataType>) {
         let old_type = self.context.data_type(&self.found.loss).filter(|t| Some(*t) != computed);
+        let plain = self.found.loss_shape == LossShape::AsIs && old_type.is_none();
+        let scaled = self.scale(made, plain, computed);
+        let made = scaled.as_str();
         let axes: Option<Vec<i64>> = match self.found.loss_shape {
             LossShape::AsIs => None,
             LossShape::KeptAxis(axis) => Some(vec![axis as i64]),
@@ -278,6 +281,28 @@ impl Swap<'_, '_> {
                 self.unsqueeze(&cast, &loss, &axes);
             }
         }
+    }
+
+    /// Multiplies the op's loss with what the old loss was multiplied with; `last`: the result is the old loss.
+    fn scale(&mut self, made: &str, last: bool, computed: Option<DataType>) -> String {
+        let scale = self.found.scale;
+        if scale == 1.0 {
+            return made.to_owned();
+        }
+        let scaled = if last { self.found.loss.clone() } else { self.fresh(&format!("{}_scaled", self.found.loss)) };
+        let node = if scale == -1.0 {
+            self.helper("Neg", "Neg").inputs([made]).outputs([&scaled]).build()
+        } else {
+            let factor = self.fresh(&format!("{}_scale", self.found.loss));
+            let data_type = computed.unwrap_or(DataType::Float) as i32;
+            let mut tensor = TensorProto::vector(&factor, data_type, &[scale]);
+            tensor.dims.clear();
+            let constant = self.helper("Constant", "scale").outputs([&factor]).tensor("value", &tensor).build();
+            self.insert(constant);
+            self.helper("Mul", "Mul").inputs([made, &factor]).outputs([&scaled]).build()
+        };
+        self.insert(node);
+        scaled
     }
 
     fn unsqueeze(&mut self, from: &str, to: &str, axes: &[i64]) {

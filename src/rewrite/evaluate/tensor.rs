@@ -6,7 +6,7 @@ use crate::model::{DataType, TensorValue};
 use super::Fault;
 
 /// Most elements a tensor may have.
-pub(crate) const MAX_ELEMENTS: usize = 1_000_000;
+pub(crate) const MAX_ELEMENTS: usize = 2_000_000;
 /// Most dimensions a tensor may have.
 pub(crate) const MAX_RANK: usize = 32;
 

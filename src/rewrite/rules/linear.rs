@@ -16,24 +16,38 @@ pub(crate) struct Uses {
     pub nonlinear: Option<NodeId>,
     /// Whether the value, or something linear in it, is an output of the graph.
     pub reaches_output: bool,
-    /// The first node that adds another term of the same logits and labels to the finished loss.
-    pub beside: Option<NodeId>,
+    /// The first node that adds something else made of the same logits.
+    pub joined: Option<Joined>,
 }
 
-impl Uses {
-    /// What the user should know of the way to the output.
-    pub fn note(&self, context: &Context) -> Option<String> {
-        let node = context.graph.node(self.beside?);
-        Some(format!("{} adds another term of the same logits and labels to it", node.describe()))
+/// A sum of a loss and another value made of the same logits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub at: NodeId,
+    pub term: String,
+    /// Whether the term is made of the same labels too.
+    pub of_labels: bool,
+}
+
+impl Joined {
+    /// What the user should know of a term that stays.
+    pub fn note(&self, context: &Context) -> String {
+        let node = context.graph.node(self.at).describe();
+        if self.of_labels {
+            format!("{node} adds another term of the same logits and labels to it")
+        } else {
+            format!("{node} adds other terms made of the same logits; they stay as they are")
+        }
     }
 }
 
-/// Follows `value` downstream, the loss of `logits` and `labels`.
+/// Follows `value`, the loss of `logits` and `labels`, downstream.
 ///
-/// A factor that itself depends on the logits bends it (focal loss weighs each row so). So does a term per row that
-/// depends on logits and labels: that is a part of the loss, a bonus for example, and no penalty beside it.
+/// A product with something that depends on the same logits (`(1 − p)²·ce`, a mask of the uncertain rows) is not
+/// linear. Nor is a term per row that depends on logits and labels: that is a part of the loss, a bonus for example,
+/// and no penalty beside it.
 pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -> Uses {
-    let from_logits = depending_on(context, logits);
+    let related = made_of(context, logits, value);
     let from_labels: HashSet<&str> =
         inputs_behind(context, labels).into_iter().flat_map(|input| depending_on(context, input)).collect();
     let mut linear: HashSet<&str> = HashSet::from([value]);
@@ -42,7 +56,7 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         rows.insert(value);
     }
     let mut bent: HashSet<&str> = HashSet::new();
-    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), beside: None };
+    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), joined: None };
     let start = context.index.producer(value).map_or(0, |id| id.0);
     for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
         let id = NodeId(i);
@@ -51,21 +65,24 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         if (reads.is_empty() && !reads_bent) || context.is_gradient(id) {
             continue;
         }
-        let others: Vec<&str> =
-            node.input.iter().map(String::as_str).filter(|v| !v.is_empty() && !linear.contains(v)).collect();
+        let mut relatives: Vec<&String> =
+            node.input.iter().filter(|v| related.contains(v.as_str()) && !linear.contains(v.as_str())).collect();
+        // of several terms the one that may be a bonus
+        relatives.sort_by_key(|v| !from_labels.contains(v.as_str()));
+        let relative = relatives.first();
         let per_row = node.input.iter().any(|v| rows.contains(v.as_str()));
-        let couples = match node.op() {
-            "Mul" | "Div" | "Where" => others.iter().any(|v| from_logits.contains(v)),
-            "Add" | "Sub" | "Sum" => {
-                let term = others.iter().any(|v| from_logits.contains(v) && from_labels.contains(v));
-                if term && !per_row {
-                    uses.beside.get_or_insert(id);
-                }
-                term && per_row
-            }
-            _ => false,
-        };
-        match effect(node.op_domain(), node.op(), &reads) {
+        let sum = relative.filter(|_| is_sum(node.op()) && !reads_bent).map(|term| Joined {
+            at: id,
+            term: (*term).clone(),
+            of_labels: from_labels.contains(term.as_str()),
+        });
+        let row_term = per_row && node.op() != "Concat" && sum.as_ref().is_some_and(|s| s.of_labels);
+        let couples = (relative.is_some() && !is_sum(node.op())) || row_term;
+        let effect = effect(node.op_domain(), node.op(), &reads);
+        if let (Effect::Linear, Some(sum), None) = (&effect, sum, &uses.joined) {
+            uses.joined = Some(sum);
+        }
+        match effect {
             Effect::Shape => {}
             // a sum with something bent is bent
             Effect::Linear if !reads_bent && !couples => {
@@ -115,6 +132,24 @@ fn depending_on<'g>(context: &Context<'g>, source: &'g str) -> HashSet<&'g str> 
         }
     }
     found
+}
+
+/// The values computed from `logits` by another way than through `value`; what only depends on their shape is none.
+fn made_of<'c>(context: &'c Context, logits: &'c str, value: &str) -> HashSet<&'c str> {
+    let mut made: HashSet<&str> = HashSet::from([logits]);
+    let start = context.index.producer(logits).map_or(0, |id| id.0);
+    for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
+        let reads = node.input.iter().any(|v| made.contains(v.as_str()));
+        if !reads || matches!(node.op(), "Shape" | "Size") || context.is_gradient(NodeId(i)) {
+            continue;
+        }
+        made.extend(node.output.iter().map(String::as_str).filter(|o| *o != value && !o.is_empty()));
+    }
+    made
+}
+
+fn is_sum(op: &str) -> bool {
+    matches!(op, "Add" | "Sub" | "Sum" | "Mean" | "Concat")
 }
 
 enum Effect {

@@ -116,6 +116,8 @@ pub(crate) struct Match {
     pub encouraging: bool,
     pub loss: String,
     pub loss_shape: LossShape,
+    /// What `loss` is times the op's loss: −1 for gathered log-probabilities, 1 as a rule.
+    pub scale: f64,
     /// Element type the loss must have where it differs from the logits' (ORT's mixed precision).
     pub loss_type: Option<DataType>,
     /// Log-probabilities that the loss also gives, if anybody reads them.
@@ -198,6 +200,23 @@ fn accept(
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
     let uses = linear::uses(context, &found.loss, &found.logits, &found.labels);
+    if let Some(joined) = &uses.joined {
+        // cross entropy plus a bonus may be the encouraging loss in two terms, or label smoothing spelled out
+        if let Ok(whole) = computed::explain(context, &found, joined.at)
+            && (whole.encouraging || whole.parameters.label_smoothing() > 0.0)
+            && whole.loss != found.loss
+        {
+            taken.extend(&whole.nodes);
+            training_pair::refuse_gradient(context, &whole)?;
+            findings.matches.push(whole);
+            return Ok(());
+        }
+        if computed::is_bonus(context, &found, &joined.term) {
+            taken.extend(&found.nodes);
+            findings.others.push(computed::joined(context, &found, joined.at).report(context, found.at));
+            return Ok(());
+        }
+    }
     if let Some(breaker) = uses.nonlinear
         && !uses.reaches_output
     {
@@ -223,7 +242,7 @@ fn accept(
             context.graph.node(node).describe()
         ));
     }
-    found.notes.extend(uses.note(context));
+    found.notes.extend(uses.joined.map(|joined| joined.note(context)));
     training_pair::attach_gradient(context, &mut found)?;
     taken.extend(&found.nodes);
     findings.matches.push(found);

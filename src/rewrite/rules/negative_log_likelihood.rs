@@ -36,6 +36,7 @@ pub(super) fn find(context: &Context, id: NodeId) -> Option<Result<Match, Refusa
             encouraging: false,
             loss: loss.to_owned(),
             loss_shape: LossShape::AsIs,
+            scale: 1.0,
             loss_type: None,
             log_prob: None,
             nodes: vec![softmax, id],

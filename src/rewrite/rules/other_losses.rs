@@ -162,6 +162,8 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
         Some("binary cross entropy")
     } else if slice.squares && slice.has("Abs") && slice.has("Sub") && piecewise && !logs {
         Some("Huber loss")
+    } else if !logs && slice.has("Sub") && (slice.has("Sqrt") || slice.has("ReduceL2")) {
+        Some("a loss of distances or angles")
     } else if slice.squares && slice.has("Sub") && !logs {
         Some("mean squared error")
     } else if slice.has("Abs") && slice.has("Sub") && !logs {
@@ -179,6 +181,8 @@ fn name_of(slice: &Slice) -> Option<&'static str> {
         Some("Kullback-Leibler divergence")
     } else if logs {
         Some(LOGARITHMS)
+    } else if slice.has("Sub") && ["Relu", "Clip", "Max"].iter().any(|op| slice.has(op)) {
+        Some("a hinge loss, or another loss with a margin")
     } else {
         Some(UNKNOWN)
     }

@@ -45,6 +45,7 @@ pub(super) fn find(context: &Context, id: NodeId) -> Result<Match, Refusal> {
         encouraging: false,
         loss: loss.to_owned(),
         loss_shape: LossShape::AsIs,
+        scale: 1.0,
         loss_type,
         log_prob: node.output_at(1).map(str::to_owned),
         nodes: vec![id],
