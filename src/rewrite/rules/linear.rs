@@ -16,8 +16,8 @@ pub(crate) struct Uses {
     pub nonlinear: Option<NodeId>,
     /// Whether the value, or something linear in it, is an output of the graph.
     pub reaches_output: bool,
-    /// The first node that adds something else made of the same logits.
-    pub joined: Option<Joined>,
+    /// The sums with something else made of the same logits.
+    pub joined: Vec<Joined>,
 }
 
 /// A sum of a loss and another value made of the same logits.
@@ -56,7 +56,7 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         rows.insert(value);
     }
     let mut bent: HashSet<&str> = HashSet::new();
-    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), joined: None };
+    let mut uses = Uses { nonlinear: None, reaches_output: context.index.is_output(value), joined: Vec::new() };
     let start = context.index.producer(value).map_or(0, |id| id.0);
     for (i, node) in context.graph.nodes().iter().enumerate().skip(start) {
         let id = NodeId(i);
@@ -79,8 +79,8 @@ pub(crate) fn uses(context: &Context, value: &str, logits: &str, labels: &str) -
         let row_term = per_row && node.op() != "Concat" && sum.as_ref().is_some_and(|s| s.of_labels);
         let couples = (relative.is_some() && !is_sum(node.op())) || row_term;
         let effect = effect(node.op_domain(), node.op(), &reads);
-        if let (Effect::Linear, Some(sum), None) = (&effect, sum, &uses.joined) {
-            uses.joined = Some(sum);
+        if matches!(effect, Effect::Linear) {
+            uses.joined.extend(sum);
         }
         match effect {
             Effect::Shape => {}

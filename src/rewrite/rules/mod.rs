@@ -200,7 +200,7 @@ fn accept(
     findings: &mut Findings,
 ) -> Result<(), RewriteError> {
     let uses = linear::uses(context, &found.loss, &found.logits, &found.labels);
-    if let Some(joined) = &uses.joined {
+    if let Some(joined) = uses.joined.first() {
         // cross entropy plus a bonus may be the encouraging loss in two terms, or label smoothing spelled out
         if let Ok(whole) = computed::explain(context, &found, joined.at)
             && (whole.encouraging || whole.parameters.label_smoothing() > 0.0)
@@ -211,11 +211,11 @@ fn accept(
             findings.matches.push(whole);
             return Ok(());
         }
-        if computed::is_bonus(context, &found, &joined.term) {
-            taken.extend(&found.nodes);
-            findings.others.push(computed::joined(context, &found, joined.at).report(context, found.at));
-            return Ok(());
-        }
+    }
+    if let Some(bonus) = uses.joined.iter().find(|joined| computed::is_bonus(context, &found, joined)) {
+        taken.extend(&found.nodes);
+        findings.others.push(computed::joined(context, &found, bonus.at).report(context, found.at));
+        return Ok(());
     }
     if let Some(breaker) = uses.nonlinear
         && !uses.reaches_output
@@ -242,7 +242,7 @@ fn accept(
             context.graph.node(node).describe()
         ));
     }
-    found.notes.extend(uses.joined.map(|joined| joined.note(context)));
+    found.notes.extend(uses.joined.first().map(|joined| joined.note(context)));
     training_pair::attach_gradient(context, &mut found)?;
     taken.extend(&found.nodes);
     findings.matches.push(found);

@@ -9,10 +9,10 @@ use crate::rewrite::evaluate::Tensor;
 use crate::rewrite::rules::family::{self, Clues, Fit, Probe};
 use crate::rewrite::rules::{ClassAxis, Context, LossShape, Match};
 
-use super::labels::{MANY_CLASSES, PROBES};
+use super::outcome::{Miss, RULE, Recognised};
 use super::piece::Piece;
 use super::run::{Run, floats};
-use super::{Miss, RULE, Recognised};
+use super::sizes::{MANY_CLASSES, PROBES};
 
 /// Runs where there is but one row in each.
 const SINGLE_ROW_PROBES: usize = 16;

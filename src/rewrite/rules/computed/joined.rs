@@ -4,22 +4,32 @@ use std::collections::HashSet;
 
 use crate::model::{DataType, NodeId};
 use crate::rewrite::rules::family::Probe;
-use crate::rewrite::rules::{Context, Match, Refusal};
+use crate::rewrite::rules::linear::Joined;
+use crate::rewrite::rules::{ClassAxis, Context, Match, Refusal};
 
-use super::RULE;
+use super::outcome::RULE;
 use super::piece::{Piece, is_network};
 use super::run::floats;
 
-/// Whether `term`, added to `found`, is a function of the labels' log-probabilities: a bonus that is not known, which
+/// Whether the term joined to `found` is a function of the labels' log-probabilities: a bonus that is not known, which
 /// must not be added to ours. Dice and penalties on the logits are other losses, and stay.
-pub(in crate::rewrite::rules) fn is_bonus(context: &Context, found: &Match, term: &str) -> bool {
-    let Ok(piece) = Piece::cut(context, &found.logits, 1, &HashSet::new()) else { return false };
+pub(in crate::rewrite::rules) fn is_bonus(context: &Context, found: &Match, joined: &Joined) -> bool {
+    let term = joined.term.as_str();
+    let axis = match found.class_axis {
+        ClassAxis::One => 1,
+        ClassAxis::Last { .. } => -1,
+    };
+    let Ok(piece) = Piece::cut(context, &found.logits, axis, &HashSet::new()) else { return false };
     let logarithmic = context
         .index
         .producer(term)
         .is_some_and(|at| piece.slice(context, at).iter().any(|id| context.graph.node(*id).is("", "Log")));
-    if piece.classes == 2 || !logarithmic || !of_labels(context, term, &found.logits) {
+    if !logarithmic || !of_labels(context, term, &found.logits) {
         return false;
+    }
+    if piece.classes == 2 {
+        // every function of the logits is one of the label's probability
+        return joined.of_labels;
     }
     piece.inputs.iter().any(|labels_input| {
         piece.label_shapes(context, labels_input).iter().any(|shapes| {

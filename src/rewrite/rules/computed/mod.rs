@@ -11,8 +11,11 @@ mod fit;
 mod ignore;
 mod joined;
 mod labels;
+mod outcome;
 mod piece;
+mod recognise;
 mod run;
+mod sizes;
 
 use std::collections::HashSet;
 
@@ -23,10 +26,9 @@ use crate::rewrite::report::LossReport;
 use super::{Context, Findings, Match, Refusal, data_type_name, linear, shape_text, training_pair};
 use anchor::{Anchor, anchors, behind_layout, behind_masks};
 pub(super) use joined::{is_bonus, joined};
+use outcome::{Miss, RULE, Recognised};
 pub(super) use piece::is_network;
 use piece::{Piece, makes};
-
-const RULE: &str = "computed";
 
 /// Finds the losses that no structural rule took.
 pub(super) fn find(
@@ -94,11 +96,10 @@ fn settle(
     let uses = linear::uses(context, &end, &found.logits, &found.labels);
     taken.extend(&found.nodes);
     // the loss against the second label of a mixup is a term that is swapped too
-    let beside = uses.joined.filter(|j| !losses.iter().any(|loss| *loss != end && makes(context, loss, &j.term)));
-    if let Some(beside) = &beside
-        && is_bonus(context, &found, &beside.term)
-    {
-        findings.others.push(joined(context, &found, beside.at).report(context, found.at));
+    let is_loss = |term: &str| losses.iter().any(|loss| *loss != end && makes(context, loss, term));
+    let beside: Vec<_> = uses.joined.iter().filter(|joined| !is_loss(&joined.term)).collect();
+    if let Some(bonus) = beside.iter().find(|beside| is_bonus(context, &found, beside)) {
+        findings.others.push(joined(context, &found, bonus.at).report(context, found.at));
         return Ok(());
     }
     if let Some(breaker) = uses.nonlinear
@@ -111,7 +112,7 @@ fn settle(
         return Ok(());
     }
     training_pair::refuse_gradient(context, &found)?;
-    found.notes.extend(beside.map(|beside| beside.note(context)));
+    found.notes.extend(beside.first().map(|beside| beside.note(context)));
     findings.matches.push(found);
     Ok(())
 }
@@ -213,23 +214,4 @@ fn other(context: &Context, logits: &str, what: String, nodes: &[NodeId], at: No
     report.data_type = context.data_type(logits).map(|t| data_type_name(t).to_owned());
     report.shape = shape_text(&context.shapes, logits);
     report
-}
-
-struct Recognised {
-    end: String,
-    found: Match,
-    /// A loss of another name that is computed from it further on, and where.
-    beyond: Option<(String, NodeId)>,
-}
-
-/// Why a piece is not a loss of the family.
-enum Miss {
-    /// Nothing about it looks like a loss (attention, a classifier's head).
-    NotALoss,
-    /// It is a loss, another one.
-    Other { what: String, nodes: Vec<NodeId>, at: NodeId },
-    /// It is a loss against class probabilities.
-    SoftLabels { what: String, nodes: Vec<NodeId>, at: NodeId },
-    /// It looked like one up to this node.
-    Near { node: NodeId, reason: String },
 }

@@ -6,7 +6,7 @@ use crate::model::{DataType, Dimension, NodeId};
 use crate::rewrite::evaluate::Tensor;
 use crate::rewrite::rules::Context;
 
-use super::Miss;
+use super::outcome::Miss;
 
 /// A loss is at most some 60 nodes; what is larger is a network.
 const MAX_NODES: usize = 400;
@@ -110,6 +110,13 @@ impl Piece {
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.side.iter().chain(&self.cone).copied()
+    }
+
+    /// The same in file order; the side nodes may read the shape of something in the cone.
+    pub(super) fn nodes_in_order(&self) -> Vec<NodeId> {
+        let mut order: Vec<NodeId> = self.nodes().collect();
+        order.sort();
+        order
     }
 
     fn read_constants(&mut self, context: &Context) {

@@ -7,7 +7,7 @@ use crate::rewrite::evaluate::{Data, Tensor, evaluate};
 use crate::rewrite::rules::Context;
 use crate::rewrite::rules::family::Probe;
 
-use super::Miss;
+use super::outcome::Miss;
 use super::piece::{MAX_ELEMENTS, Piece};
 
 /// One run of a piece.
@@ -61,10 +61,7 @@ impl Piece {
         logits_dims: &[usize],
     ) -> (HashMap<String, Tensor>, Option<(NodeId, String)>) {
         values.insert(self.logits.clone(), self.lay_out(probe, logits_dims));
-        // the side nodes may read the shape of something in the cone: run all in file order
-        let mut order: Vec<NodeId> = self.nodes().collect();
-        order.sort();
-        let trouble = self.run_nodes(context, &order, &mut values);
+        let trouble = self.run_nodes(context, &self.nodes_in_order(), &mut values);
         (values, trouble)
     }
 
