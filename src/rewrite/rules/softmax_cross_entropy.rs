@@ -60,20 +60,21 @@ pub(super) fn reduction(node: &crate::model::proto::NodeProto) -> Result<Reducti
     node.attr_str("reduction").unwrap_or("mean").parse().map_err(|e: crate::loss::ParameterError| e.to_string())
 }
 
-/// The attribute `ignore_index`; ORT's internal op has it as its input 3.
+/// The label whose rows do not count: an attribute, but an input of ORT's internal ops.
 pub(super) fn ignore_index(context: &Context, id: NodeId) -> Result<Option<i64>, String> {
     let node = context.graph.node(id);
-    if node.op_domain() == "com.microsoft"
-        && let Some(input) = node.input_at(3)
-    {
-        return match context.index.constant(input).and_then(|c| c.ints()).as_deref() {
-            Some([index]) => Ok(Some(*index)),
-            _ => Err(format!(
-                "its ignore_index '{input}' is computed or an input; the encouraging loss has it as an attribute, so it must be a constant"
-            )),
-        };
+    let position = match node.op() {
+        "SoftmaxCrossEntropyLossInternal" | "NegativeLogLikelihoodLossInternal" => 3,
+        "SoftmaxCrossEntropyLossInternalGrad" => 4,
+        _ => return Ok(node.attr_int("ignore_index")),
+    };
+    let Some(input) = node.input_at(position) else { return Ok(node.attr_int("ignore_index")) };
+    match context.index.constant(input).and_then(|c| c.ints()).as_deref() {
+        Some([index]) => Ok(Some(*index)),
+        _ => Err(format!(
+            "its ignore_index '{input}' is computed or an input; the encouraging loss has it as an attribute, so it must be a constant"
+        )),
     }
-    Ok(node.attr_int("ignore_index"))
 }
 
 /// Labels must be class indices.

@@ -56,7 +56,7 @@ pub(super) fn attach_gradient(context: &Context, found: &mut Match) -> Result<()
     if reduction(node).map_err(&half)? != found.parameters.reduction() {
         return Err(differs("reduction"));
     }
-    if gradient_ignore_index(context, id).map_err(&half)? != found.parameters.ignore_index() {
+    if ignore_index(context, id).map_err(&half)? != found.parameters.ignore_index() {
         return Err(differs("ignore_index"));
     }
     found.gradient = Some(GradientMatch {
@@ -70,21 +70,6 @@ pub(super) fn attach_gradient(context: &Context, found: &mut Match) -> Result<()
     });
     found.nodes.push(id);
     Ok(())
-}
-
-/// The internal gradient has ignore_index one input later than its forward op.
-fn gradient_ignore_index(context: &Context, id: NodeId) -> Result<Option<i64>, String> {
-    let node = context.graph.node(id);
-    match node.input_at(4) {
-        Some(input) if node.op() == "SoftmaxCrossEntropyLossInternalGrad" => {
-            match context.index.constant(input).and_then(|c| c.ints()).as_deref() {
-                Some([index]) => Ok(Some(*index)),
-                _ => Err(format!("the ignore_index '{input}' of its gradient is not a constant")),
-            }
-        }
-        _ if node.op() == "SoftmaxCrossEntropyLossInternalGrad" => Ok(node.attr_int("ignore_index")),
-        _ => ignore_index(context, id),
-    }
 }
 
 /// A loss without its own gradient node must have no gradient at all.

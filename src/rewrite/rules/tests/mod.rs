@@ -322,6 +322,21 @@ fn forward_and_gradient_are_swapped_together() {
 }
 
 #[test]
+fn a_pair_with_class_weights_keeps_them_in_both() {
+    let model = loss(TestModel::classifier(17))
+        .output("dz", DataType::Float, &["N", "5"])
+        .number("seed", 1.0)
+        .initializer("w", DataType::Float, &[5], &[0.5, 1.0, 2.0, 0.25, 1.5])
+        .with(node("SoftmaxCrossEntropyLoss").inputs(["z", "y", "w"]).outputs(["loss", "lp"]).int("ignore_index", 3))
+        .with(gradient(&["seed", "lp", "y", "w"], "mean").int("ignore_index", 3));
+    let patched = patch(&model.build(), &PatchOptions::default()).unwrap();
+    assert_eq!(patched.report.losses[0].class_weights.as_deref(), Some("w"));
+    let inputs: Vec<_> = patched.document.graph().nodes().iter().map(|n| n.input.clone()).collect();
+    assert_eq!(inputs[0], ["z", "y", "w"]);
+    assert_eq!(inputs[1], ["seed", "z", "y", "w", "", "loss_margin"]);
+}
+
+#[test]
 fn half_pairs_are_errors() {
     let wrong = [
         // another reduction in the gradient
