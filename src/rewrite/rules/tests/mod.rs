@@ -2,6 +2,7 @@
 
 mod pytorch;
 mod tensorflow_jax;
+mod terms;
 
 use crate::loss::{Bonus, Reduction};
 use crate::model::proto::{AttributeType, FunctionProto};
