@@ -209,6 +209,9 @@ def compare(case, got, want, float_error=2e-6, gradient_error=1e-5):
         x = np.asarray(want[output])
         assert y.shape == x.shape, output
         y = y.astype(np.float64)
+        finite = np.isfinite(x)
+        np.testing.assert_array_equal(np.where(np.isfinite(y), 0, y), np.where(finite, 0, x), err_msg=output)
+        y, x = np.where(finite, y, 0), np.where(finite, x, 0)
         if output == "dlogits":
             size = np.max(np.abs(x), axis=1, keepdims=True)
             allowed = gradient_error * size + rounding * np.abs(x)
@@ -218,10 +221,7 @@ def compare(case, got, want, float_error=2e-6, gradient_error=1e-5):
             allowed = (2e-6 if output == "margin" else float_error) * np.maximum(np.abs(x), 1.0)
             allowed = allowed + (0.0 if output == "margin" else rounding * np.abs(x))
             tiny = TINY
-        finite = np.isfinite(x)
-        np.testing.assert_array_equal(np.where(np.isfinite(y), 0, y), np.where(finite, 0, x), err_msg=output)
-        error = np.abs(np.where(finite, y, 0) - np.where(finite, x, 0))
-        worst = np.max(np.where(finite, error - np.broadcast_to(allowed + tiny, x.shape), -1), initial=-1)
+        worst = np.max(np.where(finite, np.abs(y - x) - np.broadcast_to(allowed + tiny, x.shape), -1), initial=-1)
         assert worst <= 0, (output, worst, y, x)
 
 
@@ -379,7 +379,7 @@ INFINITE = {
 
 
 @pytest.mark.parametrize("pattern", INFINITE)
-@pytest.mark.parametrize("case", [c for c in CASES if c["data_type"] != BFLOAT16][::9], ids=name)
+@pytest.mark.parametrize("case", CASES[::11], ids=name)
 def test_infinite_logits(case, pattern):
     """Loss, margin and gradient are the oracle's, infinities and NaN at the same places; other rows stay clean."""
     f = feeds(dict(case, ignore_index=None), shape_of(case), np.random.default_rng(9))
@@ -392,8 +392,8 @@ def test_infinite_logits(case, pattern):
     compare(case, run_ort(load(case), f), want)
 
 
-@pytest.mark.parametrize("case", CASES[::5], ids=name)
-@pytest.mark.parametrize("label", [-1, -7, -8, -101, 7])
+@pytest.mark.parametrize("label", [-1, -7, -101, 7])
+@pytest.mark.parametrize("case", CASES[::11], ids=name)
 def test_a_label_that_is_no_class_is_an_error(case, label):
     """Negative indices count from the end in GatherElements: a label of -1 must not be the last class."""
     f = feeds(case, shape_of(case), np.random.default_rng(17))
@@ -403,7 +403,7 @@ def test_a_label_that_is_no_class_is_an_error(case, label):
         run_ort(load(case), f)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c["ignore_index"] == -100][::3], ids=name)
+@pytest.mark.parametrize("case", [c for c in CASES if c["ignore_index"] == -100][::2], ids=name)
 def test_ignored_labels_may_be_negative(case):
     f = feeds(case, shape_of(case), np.random.default_rng(18))
     f["labels"][0] = -100
