@@ -418,6 +418,17 @@ fn artifacts_as_a_whole() {
     }
     assert!(desk.path("artifacts.el/checkpoint").is_file());
     desk.run("patch artifacts").ends(2).says(&["artifacts.el", "exists", "--force"]);
+    std::fs::create_dir(desk.path("half")).unwrap();
+    desk.write("half/checkpoint", b"precious");
+    desk.run("patch artifacts -o half --dry-run").ends(0);
+    desk.run("patch artifacts -o half").ends(2).says(&["half: checkpoint exists", "--force"]);
+    assert_eq!(desk.read("half/checkpoint"), b"precious");
+    desk.run("patch artifacts -o half --force").ends(0);
+    assert_eq!(desk.read("half/checkpoint"), desk.read("artifacts/checkpoint"));
+    std::fs::remove_dir_all(desk.path("half")).unwrap();
+    for command in ["unpatch", "inline"] {
+        desk.run(&format!("{command} artifacts.el")).ends(2).says(&["training_model.onnx", "eval_model.onnx", command]);
+    }
     desk.run("patch artifacts -o artifacts/").ends(2).says(&["is the input itself"]);
     desk.run("patch artifacts --in-place").ends(2).says(&["--in-place"]);
 

@@ -102,8 +102,7 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     let output = resolve_folder(arguments, folder)?;
     let input = Input::File(folder.to_owned());
     let rewrite = |dry_run| {
-        // resolve_folder has seen to --force
-        patch_artifacts(folder, &output, options, true, dry_run)
+        patch_artifacts(folder, &output, options, arguments.force, dry_run)
             .map_err(|error| name_the_model(error, &input, Verb::Patch))
     };
     let mut report = rewrite(true)?;
@@ -189,16 +188,16 @@ fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBu
         Some(output) => output.clone(),
         None => {
             // "." has no name of its own
-            let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-            let Some(name) = whole.file_name() else {
+            let named = match folder.file_name() {
+                Some(_) => folder.to_owned(),
+                None => folder.canonicalize().unwrap_or_else(|_| folder.to_owned()),
+            };
+            let Some(name) = named.file_name() else {
                 wrong_input!("name a folder for the patched artifacts with -o");
             };
             let mut name = name.to_os_string();
             name.push(".el");
-            match folder.file_name() {
-                Some(_) => folder.with_file_name(name),
-                None => whole.with_file_name(name),
-            }
+            named.with_file_name(name)
         }
     };
     if same_file(folder, &output) {
@@ -206,14 +205,6 @@ fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBu
     }
     if output.exists() && !output.is_dir() {
         wrong_input!("{} is a file; artifacts need a folder", output.display());
-    }
-    if !arguments.force && !arguments.dry_run {
-        for name in ["training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"] {
-            let file = output.join(name);
-            if file.exists() {
-                wrong_input!("{} exists; --force replaces it, -o names another folder", file.display());
-            }
-        }
     }
     Ok(output)
 }
@@ -343,10 +334,12 @@ mod tests {
             let text = resolve(line).unwrap_err().to_string();
             assert!(text.contains(what), "{line}: {text}");
         }
-        std::fs::create_dir(base.path().join("old")).unwrap();
-        std::fs::write(base.path().join("old/checkpoint"), b"x").unwrap();
-        assert!(resolve("-o old").unwrap_err().to_string().contains("--force"));
-        assert!(resolve("-o old --force").is_ok());
-        assert!(resolve("-o old --dry-run").is_ok());
+        #[cfg(unix)]
+        {
+            let link = base.path().join("link");
+            std::os::unix::fs::symlink("artifacts", &link).unwrap();
+            let arguments = parse("link").unwrap();
+            assert_eq!(resolve_folder(&arguments, &link).unwrap(), base.path().join("link.el"));
+        }
     }
 }

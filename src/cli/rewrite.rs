@@ -11,7 +11,7 @@ use super::files::{Input, Output, Wish, resolve_output};
 use super::output::{Page, print, warn};
 use super::report::{Verb, show_next_step, show_report};
 use crate::model::{Document, ExternalData};
-use crate::rewrite::{Patched, Report, RewriteError};
+use crate::rewrite::{Patched, Report, RewriteError, is_artifacts_folder};
 
 /// Arguments of every command that rewrites a model.
 #[derive(Debug, Args)]
@@ -73,6 +73,13 @@ pub fn run(
     rewrite: impl Fn(&Document) -> Result<Patched, RewriteError>,
 ) -> anyhow::Result<()> {
     let input = Input::new(&arguments.input);
+    if is_artifacts_folder(&arguments.input) {
+        wrong_input!(
+            "{input} holds ORT Training artifacts; {} takes one model at a time: give it training_model.onnx, then \
+             eval_model.onnx",
+            verb.name()
+        );
+    }
     let output = resolve_output(&input, arguments.wish(verb.infix()))?;
     if arguments.json && output == Output::Stdout && !arguments.dry_run {
         wrong_input!("--json and the model both want standard output; name a file with -o");
