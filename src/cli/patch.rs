@@ -9,9 +9,10 @@ use serde_json::json;
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, models_in, same_file};
 use super::output::{Page, print, warn};
-use super::report::{Verb, show_artifacts, show_next_step};
+use super::report::{Verb, has_bodies, show_artifacts, show_next_step};
 use super::rewrite::{self, Status, name_the_model};
 use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
+use crate::model::Document;
 use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
 
 /// Swap a model's loss, and its gradient, for the encouraging loss
@@ -28,19 +29,19 @@ pub struct Arguments {
     pub rewrite: rewrite::Arguments,
 
     /// Probability where the log bonus turns linear, above 0; 1 is never
-    #[arg(long, value_name = "P", value_parser = log_end, help_heading = "Loss")]
+    #[arg(long, value_name = "P", value_parser = log_end, allow_negative_numbers = true, help_heading = "Loss")]
     log_end: Option<f32>,
     /// Form of the bonus
     #[arg(long, value_name = "FORM", value_parser = bonus_parser(), help_heading = "Loss")]
     bonus: Option<Bonus>,
     /// Exponent of the power bonus, above 0
-    #[arg(long, value_name = "X", value_parser = power, help_heading = "Loss")]
+    #[arg(long, value_name = "X", value_parser = power, allow_negative_numbers = true, help_heading = "Loss")]
     power: Option<f32>,
     /// Factor on the bonus, at least 0; 0 is cross entropy
-    #[arg(long, value_name = "W", value_parser = bonus_weight, help_heading = "Loss")]
+    #[arg(long, value_name = "W", value_parser = bonus_weight, allow_negative_numbers = true, help_heading = "Loss")]
     bonus_weight: Option<f32>,
     /// Label smoothing as in PyTorch, from 0 to 1
-    #[arg(long, value_name = "E", value_parser = label_smoothing, help_heading = "Loss")]
+    #[arg(long, value_name = "E", value_parser = label_smoothing, allow_negative_numbers = true, help_heading = "Loss")]
     label_smoothing: Option<f32>,
     /// How the losses of the rows become one
     #[arg(long, value_name = "HOW", value_parser = reduction_parser(), help_heading = "Loss")]
@@ -140,7 +141,8 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     page.blank();
     if written {
         page.paragraph(&format!("Written to {}", output.display()));
-        show_next_step(&mut page, true);
+        let training = Document::open(output.join("training_model.onnx"))?;
+        show_next_step(&mut page, true, has_bodies(&training));
     } else if status == Status::Changed {
         page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
     }
@@ -285,7 +287,10 @@ mod tests {
             ("--log-end nan", "log_end must be above 0"),
             ("--log-end much", "not a number"),
             ("--power 0", "power must be positive"),
-            ("--bonus-weight=-1", "bonus_weight must be finite"),
+            ("--bonus-weight -1", "bonus_weight must be finite"),
+            ("--log-end -0.5", "log_end must be above 0"),
+            ("--power -2", "power must be positive"),
+            ("--label-smoothing -0.1", "label_smoothing must be"),
             ("--label-smoothing 2", "label_smoothing must be"),
             ("--bonus cubic", "possible values: log, power, cosine"),
             ("--reduction avg", "possible values: mean, sum, none"),

@@ -58,14 +58,11 @@ pub fn patch_artifacts(
     check_agreement(folder, &training.report, &eval.report)?;
     let models = [(EVAL, &eval.document), (TRAINING, &training.document)];
     let mut carried = Vec::new();
-    if same_folder(folder, output) {
-        // data stays where it is
-        models.iter().try_for_each(|(name, model)| model.check_save(output.join(name)))?;
-    } else {
+    models.iter().try_for_each(|(name, model)| model.check_save(folder.join(name)))?;
+    if !same_folder(folder, output) {
         let rest = rest(folder, output, &models)?;
-        warnings.extend(
-            rest.left.iter().map(|(path, what)| format!("{} is not carried over: it is {what}", path.display())),
-        );
+        let left = rest.left.iter();
+        warnings.extend(left.map(|(path, what)| format!("{} is not carried over: it is {what}", path.display())));
         carried = rest.files;
     }
     if !dry_run {
