@@ -51,13 +51,27 @@ fn exponentials_of(context: &Context, id: NodeId) -> Option<(String, i64)> {
         masks.filter(|n| matches!(n.op(), "Where" | "Mul")).find_map(|n| summed(n.output_at(0)?))
     })?;
     let axis = reduced_axis(context, sum).unwrap_or(-1);
-    let shifted = node.input_at(0)?;
+    let shifted = behind_clamps(context, node.input_at(0)?);
     let logits =
         context.index.producer(shifted).map(|p| context.graph.node(p)).filter(|p| p.is("", "Sub")).and_then(|sub| {
             let (logits, shift) = (sub.input_at(0)?, sub.input_at(1)?);
             is_maximum_of(context, shift, logits).then(|| logits.to_owned())
         });
     Some((logits.unwrap_or_else(|| shifted.to_owned()), axis))
+}
+
+/// What a value is before it is kept within constant bounds.
+fn behind_clamps<'g>(context: &Context<'g>, value: &'g str) -> &'g str {
+    let clamped = context.index.producer(value).map(|id| context.graph.node(id)).and_then(|node| match node.op() {
+        "Clip" => node.input_at(0),
+        "Min" | "Max" => match (node.input_at(0), node.input_at(1)) {
+            (Some(a), Some(b)) if is_filled_with_a_constant(context, b) => Some(a),
+            (Some(a), Some(b)) if is_filled_with_a_constant(context, a) => Some(b),
+            _ => None,
+        },
+        _ => None,
+    });
+    clamped.unwrap_or(value)
 }
 
 /// Whether `value` is ReduceMax(`of`), also through what keeps it finite or in shape, and with some classes masked.
@@ -74,7 +88,7 @@ fn is_maximum_of(context: &Context, value: &str, of: &str) -> bool {
         let Some(node) = context.index.producer(value).map(|p| context.graph.node(p)) else { continue };
         match node.op() {
             "ReduceMax" => open.extend(node.input_at(0).map(|v| (v, true))),
-            "Identity" | "Cast" | "Max" | "Min" | "Reshape" | "Squeeze" | "Unsqueeze" | "Expand" | "Where" | "Mul"
+            "Identity" | "Cast" | "Clip" | "Max" | "Min" | "Reshape" | "Squeeze" | "Unsqueeze" | "Expand" | "Where" | "Mul"
             | "Add" | "ScatterElements" => open.extend(node.input.iter().map(|v| (v.as_str(), reduced))),
             _ => {}
         }
