@@ -88,8 +88,8 @@ fn is_maximum_of(context: &Context, value: &str, of: &str) -> bool {
         let Some(node) = context.index.producer(value).map(|p| context.graph.node(p)) else { continue };
         match node.op() {
             "ReduceMax" => open.extend(node.input_at(0).map(|v| (v, true))),
-            "Identity" | "Cast" | "Clip" | "Max" | "Min" | "Reshape" | "Squeeze" | "Unsqueeze" | "Expand" | "Where" | "Mul"
-            | "Add" | "ScatterElements" => open.extend(node.input.iter().map(|v| (v.as_str(), reduced))),
+            "Identity" | "Cast" | "Clip" | "Max" | "Min" | "Reshape" | "Squeeze" | "Unsqueeze" | "Expand" | "Where"
+            | "Mul" | "Add" | "ScatterElements" => open.extend(node.input.iter().map(|v| (v.as_str(), reduced))),
             _ => {}
         }
     }
