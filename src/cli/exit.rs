@@ -149,6 +149,16 @@ fn error_object(error: &anyhow::Error) -> serde_json::Value {
     object
 }
 
+/// A usage error of clap for programs: its first paragraph, the rest is the usage.
+pub fn tell_usage_as_json(error: &clap::Error) {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let sentence = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let object = error_object(&WrongInput(sentence).into());
+    // if standard output is gone, standard error still tells
+    let _ = writeln!(std::io::stdout(), "{object:#}");
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -1,7 +1,7 @@
 //! Model files as the user names them: what is read, what is written where, and what is refused beforehand.
 
 use std::fmt;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -31,17 +31,18 @@ impl Input {
                 if std::io::stdin().is_terminal() {
                     wrong_input!("standard input is the terminal; pipe a model in, or name a file");
                 }
-                let mut bytes = Vec::new();
-                std::io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
-                return self.parse(bytes);
+                refuse_device(stdin_metadata().as_ref(), "standard input")?;
+                return self.parse(read_stream(std::io::stdin().lock(), LONGEST, "standard input")?);
             }
             Input::File(path) => path,
         };
         check_is_file(path)?;
         if !path.is_file() {
             // a pipe: <(zcat model.onnx.gz)
-            let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            return self.parse(bytes);
+            let name = path.display().to_string();
+            refuse_device(std::fs::metadata(path).ok().as_ref(), &name)?;
+            let stream = std::fs::File::open(path).with_context(|| format!("read {name}"))?;
+            return self.parse(read_stream(stream, LONGEST, &name)?);
         }
         Ok(Document::open(path)?)
     }
@@ -70,6 +71,45 @@ impl fmt::Display for Input {
     }
 }
 
+/// No model is longer: protobuf ends there.
+const LONGEST: u64 = i32::MAX as u64;
+
+/// All of a pipe, as long as it can be a model.
+fn read_stream(stream: impl Read, longest: u64, name: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.take(longest + 1).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+    if bytes.len() as u64 > longest {
+        wrong_input!("{name} goes on after {longest} bytes, where every ONNX model has ended; give a model's file");
+    }
+    Ok(bytes)
+}
+
+/// A device has no end: /dev/zero would fill the memory.
+fn refuse_device(metadata: Option<&std::fs::Metadata>, name: &str) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if metadata.is_some_and(|m| m.file_type().is_char_device() || m.file_type().is_block_device()) {
+            wrong_input!("{name} is a device; a model is read from a file or a pipe");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (metadata, name);
+    Ok(())
+}
+
+#[cfg(unix)]
+fn stdin_metadata() -> Option<std::fs::Metadata> {
+    use std::os::fd::AsFd as _;
+    let owned = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
+    std::fs::File::from(owned).metadata().ok()
+}
+
+#[cfg(not(unix))]
+fn stdin_metadata() -> Option<std::fs::Metadata> {
+    None
+}
+
 /// Where a model goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -88,15 +128,30 @@ impl Output {
             Output::File(path) => document.save(path, external)?,
             Output::Stream(path) => {
                 let file = std::fs::OpenOptions::new().write(true).open(path);
-                file.and_then(|mut file| document.write_to(&mut file))
-                    .with_context(|| format!("write {}", path.display()))?;
+                file.and_then(|mut file| document.write_to(&mut file)).map_err(|error| self.cut_short(error))?;
             }
             Output::Stdout => {
                 let mut stdout = std::io::stdout().lock();
-                document.write_to(&mut stdout).and_then(|()| stdout.flush()).context("write standard output")?;
+                document.write_to(&mut stdout).and_then(|()| stdout.flush()).map_err(|error| self.cut_short(error))?;
             }
         }
         Ok(())
+    }
+
+    /// What [`Self::write`] would refuse, as far as it can be told without writing.
+    pub fn check(&self, document: &Document) -> anyhow::Result<()> {
+        match self {
+            Output::File(path) => Ok(document.check_save(path)?),
+            Output::Stream(_) | Output::Stdout => Ok(()),
+        }
+    }
+
+    /// A table may be left half read, half a model is none.
+    fn cut_short(&self, error: std::io::Error) -> anyhow::Error {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return anyhow::anyhow!("{self} was closed before the model was whole; what its reader has is no model");
+        }
+        anyhow::Error::from(error).context(format!("write {self}"))
     }
 }
 
@@ -292,6 +347,13 @@ mod tests {
         assert!(refusal(&input, Wish { output: Some(&slash), ..wish() }).contains("there is no folder"));
         assert!(refusal(&input, Wish { output: Some(folder.path()), ..wish() }).contains("is a folder"));
         assert!(refusal(&input, Wish { in_place: true, ..wish() }).contains("standard input"));
+    }
+
+    #[test]
+    fn a_stream_without_end_is_refused() {
+        assert_eq!(read_stream(&b"model"[..], 5, "pipe").unwrap(), b"model");
+        let text = read_stream(std::io::repeat(0), 5, "pipe").unwrap_err().to_string();
+        assert!(text.starts_with("pipe goes on after 5 bytes"), "{text}");
     }
 
     #[cfg(unix)]

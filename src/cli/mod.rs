@@ -27,7 +27,8 @@ use clap::{Parser, Subcommand};
     version,
     about = "The encouraging loss for ONNX models",
     long_about = "The encouraging loss for ONNX models: rewrites a training graph so that its loss and its gradient \
-                  become the encouraging loss (EL, arXiv 2110.06537), which goes on teaching where cross entropy stops.",
+                  become the encouraging loss (EL, arXiv 2110.06537), which goes on teaching where cross entropy \
+                  stops.",
     after_help = "Start with `elonnx inspect model.onnx`, then `elonnx patch model.onnx`.",
     after_long_help = EXIT_CODES,
     max_term_width = 80,
@@ -69,6 +70,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && wants_json(std::env::args_os().skip(1)) {
+                exit::tell_usage_as_json(&error);
+            }
             // nobody left to tell if this fails
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::WRONG_INPUT } else { exit::DONE });
@@ -76,6 +80,11 @@ pub fn main() -> ExitCode {
     };
     // the hook has told about a panic; what is left is a code that scripts can tell from the others
     std::panic::catch_unwind(|| run(cli.command)).unwrap_or(ExitCode::from(exit::BUG))
+}
+
+/// Whether a command line that could not be parsed asks for JSON.
+fn wants_json(arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
 fn run(command: Command) -> ExitCode {

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, models_in, same_file};
 use super::output::{Page, print, warn};
-use super::report::{Verb, show_artifacts, show_next_step};
+use super::report::{Verb, has_bodies, show_artifacts, show_next_step};
 use super::rewrite::{self, Status, name_the_model};
 use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
+use crate::model::Document;
 use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
 
 /// Swap a model's loss, and its gradient, for the encouraging loss
@@ -28,19 +29,19 @@ pub struct Arguments {
     pub rewrite: rewrite::Arguments,
 
     /// Probability where the log bonus turns linear, above 0; 1 is never
-    #[arg(long, value_name = "P", value_parser = log_end, help_heading = "Loss")]
+    #[arg(long, value_name = "P", value_parser = log_end, allow_negative_numbers = true, help_heading = "Loss")]
     log_end: Option<f32>,
     /// Form of the bonus
     #[arg(long, value_name = "FORM", value_parser = bonus_parser(), help_heading = "Loss")]
     bonus: Option<Bonus>,
     /// Exponent of the power bonus, above 0
-    #[arg(long, value_name = "X", value_parser = power, help_heading = "Loss")]
+    #[arg(long, value_name = "X", value_parser = power, allow_negative_numbers = true, help_heading = "Loss")]
     power: Option<f32>,
     /// Factor on the bonus, at least 0; 0 is cross entropy
-    #[arg(long, value_name = "W", value_parser = bonus_weight, help_heading = "Loss")]
+    #[arg(long, value_name = "W", value_parser = bonus_weight, allow_negative_numbers = true, help_heading = "Loss")]
     bonus_weight: Option<f32>,
     /// Label smoothing as in PyTorch, from 0 to 1
-    #[arg(long, value_name = "E", value_parser = label_smoothing, help_heading = "Loss")]
+    #[arg(long, value_name = "E", value_parser = label_smoothing, allow_negative_numbers = true, help_heading = "Loss")]
     label_smoothing: Option<f32>,
     /// How the losses of the rows become one
     #[arg(long, value_name = "HOW", value_parser = reduction_parser(), help_heading = "Loss")]
@@ -102,8 +103,7 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     let output = resolve_folder(arguments, folder)?;
     let input = Input::File(folder.to_owned());
     let rewrite = |dry_run| {
-        // resolve_folder has seen to --force
-        patch_artifacts(folder, &output, options, true, dry_run)
+        patch_artifacts(folder, &output, options, arguments.force, dry_run)
             .map_err(|error| name_the_model(error, &input, Verb::Patch))
     };
     let mut report = rewrite(true)?;
@@ -141,7 +141,8 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     page.blank();
     if written {
         page.paragraph(&format!("Written to {}", output.display()));
-        show_next_step(&mut page, true);
+        let training = Document::open(output.join("training_model.onnx"))?;
+        show_next_step(&mut page, true, has_bodies(&training));
     } else if status == Status::Changed {
         page.paragraph(&format!("Nothing was written; this would be {}", output.display()));
     }
@@ -189,16 +190,16 @@ fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBu
         Some(output) => output.clone(),
         None => {
             // "." has no name of its own
-            let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-            let Some(name) = whole.file_name() else {
+            let named = match folder.file_name() {
+                Some(_) => folder.to_owned(),
+                None => folder.canonicalize().unwrap_or_else(|_| folder.to_owned()),
+            };
+            let Some(name) = named.file_name() else {
                 wrong_input!("name a folder for the patched artifacts with -o");
             };
             let mut name = name.to_os_string();
             name.push(".el");
-            match folder.file_name() {
-                Some(_) => folder.with_file_name(name),
-                None => whole.with_file_name(name),
-            }
+            named.with_file_name(name)
         }
     };
     if same_file(folder, &output) {
@@ -206,14 +207,6 @@ fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBu
     }
     if output.exists() && !output.is_dir() {
         wrong_input!("{} is a file; artifacts need a folder", output.display());
-    }
-    if !arguments.force && !arguments.dry_run {
-        for name in ["training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint"] {
-            let file = output.join(name);
-            if file.exists() {
-                wrong_input!("{} exists; --force replaces it, -o names another folder", file.display());
-            }
-        }
     }
     Ok(output)
 }
@@ -294,7 +287,10 @@ mod tests {
             ("--log-end nan", "log_end must be above 0"),
             ("--log-end much", "not a number"),
             ("--power 0", "power must be positive"),
-            ("--bonus-weight=-1", "bonus_weight must be finite"),
+            ("--bonus-weight -1", "bonus_weight must be finite"),
+            ("--log-end -0.5", "log_end must be above 0"),
+            ("--power -2", "power must be positive"),
+            ("--label-smoothing -0.1", "label_smoothing must be"),
             ("--label-smoothing 2", "label_smoothing must be"),
             ("--bonus cubic", "possible values: log, power, cosine"),
             ("--reduction avg", "possible values: mean, sum, none"),
@@ -343,10 +339,12 @@ mod tests {
             let text = resolve(line).unwrap_err().to_string();
             assert!(text.contains(what), "{line}: {text}");
         }
-        std::fs::create_dir(base.path().join("old")).unwrap();
-        std::fs::write(base.path().join("old/checkpoint"), b"x").unwrap();
-        assert!(resolve("-o old").unwrap_err().to_string().contains("--force"));
-        assert!(resolve("-o old --force").is_ok());
-        assert!(resolve("-o old --dry-run").is_ok());
+        #[cfg(unix)]
+        {
+            let link = base.path().join("link");
+            std::os::unix::fs::symlink("artifacts", &link).unwrap();
+            let arguments = parse("link").unwrap();
+            assert_eq!(resolve_folder(&arguments, &link).unwrap(), base.path().join("link.el"));
+        }
     }
 }

@@ -3,7 +3,8 @@
 use super::lib;
 use super::output::Page;
 use crate::loss::{Bonus, EncouragingLoss};
-use crate::rewrite::{Action, ArtifactsReport, LossReport, Report};
+use crate::model::Document;
+use crate::rewrite::{Action, ArtifactsReport, DOMAIN, LossReport, Report};
 
 /// Which rewrite a report is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,10 +164,19 @@ pub fn show_near_misses(page: &mut Page, report: &Report) {
     }
 }
 
+/// Whether a patched model carries the definition of our ops, so that it runs without the plugin.
+pub fn has_bodies(document: &Document) -> bool {
+    document.functions().iter().any(|function| function.proto().domain() == DOMAIN)
+}
+
 /// How to use the result from Python; artifacts are opened by ORT Training.
-pub fn show_next_step(page: &mut Page, artifacts: bool) {
+pub fn show_next_step(page: &mut Page, artifacts: bool, bodies: bool) {
     page.blank();
-    page.paragraph("ONNX Runtime runs it as it is. With the plugin the loss is one fast kernel:");
+    page.paragraph(if bodies {
+        "ONNX Runtime runs it as it is. With the plugin the loss is one fast kernel:"
+    } else {
+        "ONNX Runtime runs it with the plugin only:"
+    });
     page.blank();
     page.code("options = onnxruntime.SessionOptions()");
     match lib::locate() {

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
 use super::output::{Page, print, warn};
-use super::report::{Verb, show_next_step, show_report};
+use super::report::{Verb, has_bodies, show_next_step, show_report};
 use crate::model::{Document, ExternalData};
-use crate::rewrite::{Patched, Report, RewriteError};
+use crate::rewrite::{Patched, Report, RewriteError, is_artifacts_folder};
 
 /// Arguments of every command that rewrites a model.
 #[derive(Debug, Args)]
@@ -73,12 +73,23 @@ pub fn run(
     rewrite: impl Fn(&Document) -> Result<Patched, RewriteError>,
 ) -> anyhow::Result<()> {
     let input = Input::new(&arguments.input);
+    if is_artifacts_folder(&arguments.input) {
+        wrong_input!(
+            "{input} holds ORT Training artifacts; {} takes one model at a time: give it training_model.onnx, then \
+             eval_model.onnx",
+            verb.name()
+        );
+    }
     let output = resolve_output(&input, arguments.wish(verb.infix()))?;
     if arguments.json && output == Output::Stdout && !arguments.dry_run {
         wrong_input!("--json and the model both want standard output; name a file with -o");
     }
     let document = input.read()?;
-    let patched = rewrite(&document).map_err(|error| name_the_model(error, &input, verb))?;
+    let mut patched = rewrite(&document).map_err(|error| name_the_model(error, &input, verb))?;
+    let missing = document.missing_external_files()?;
+    patched.report.warnings.extend(missing.iter().map(|file| {
+        format!("the model's data file {} does not exist; nothing can run the model without it", file.display())
+    }));
     let status = status(&patched.report, verb, &input)?;
 
     // a pipeline that named its output finds it there, changed or not
@@ -87,6 +98,8 @@ pub fn run(
     if written {
         let external = if arguments.link_data { ExternalData::Link } else { ExternalData::Copy };
         output.write(&patched.document, external)?;
+    } else if arguments.dry_run {
+        output.check(&patched.document)?;
     }
     let shown_output = written.then(|| output.to_string());
     let report = &patched.report;
@@ -120,7 +133,7 @@ pub fn run(
         page.paragraph(&format!("Nothing was written; this would be {output}"));
     }
     if written && verb == Verb::Patch && output != Output::Stdout {
-        show_next_step(&mut page, false);
+        show_next_step(&mut page, false, has_bodies(&patched.document));
     }
     page.print()
 }

@@ -388,6 +388,23 @@ impl Document {
         Ok(references)
     }
 
+    /// Data files, relative to the model's folder, each once and in order. They are looked for, not read.
+    ///
+    /// # Errors
+    /// As [`Self::external_references`]; also where a link leads out of the model's folder, or a file is not there. A
+    /// model from memory has no folder, its files are not looked for.
+    pub fn external_files(&self) -> Result<Vec<PathBuf>, ModelError> {
+        external::files(&self.external_references()?, self.path())
+    }
+
+    /// Data files that are not there; none for a model from memory, which has no folder.
+    ///
+    /// # Errors
+    /// As [`Self::external_references`].
+    pub fn missing_external_files(&self) -> Result<Vec<PathBuf>, ModelError> {
+        Ok(external::missing(&self.external_references()?, self.path()))
+    }
+
     // ---- writing
 
     /// Tag and length of the graph field: the file's own while the length is the same, whatever varints it used.
@@ -428,7 +445,7 @@ impl Document {
 
     /// Replaces `path` atomically (temporary file beside it, fsync, rename). If the model has external data and `path`
     /// is in another folder than [`Self::path`], `external` says what happens to the data files: by default they are
-    /// hard-linked under the same relative location. A different file in the way is never overwritten. A model read
+    /// copied under the same relative location. A different file in the way is never overwritten. A model read
     /// from memory needs its data files beside `path` already.
     ///
     /// # Errors
@@ -437,16 +454,39 @@ impl Document {
     /// `.elonnx-….tmp` beside the old file.)
     pub fn save(&self, path: impl AsRef<Path>, external: ExternalData) -> Result<(), ModelError> {
         let path = path.as_ref();
+        self.check_length(path)?;
+        let carried = external::carry(&self.external_references()?, self.path(), path, external)?;
+        self.stage(path)?.commit()?;
+        carried.keep();
+        Ok(())
+    }
+
+    /// Whether [`Self::save`] would refuse `path`, without writing anything. What only the attempt can tell (no room, no
+    /// permission) is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`Self::save`].
+    pub fn check_save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
+        let path = path.as_ref();
+        self.check_length(path)?;
+        external::plan(&self.external_references()?, self.path(), path).map(drop)
+    }
+
+    /// Writes all of the new file under a temporary name beside `path`; external data is the caller's.
+    pub(crate) fn stage(&self, path: &Path) -> Result<write::Staged, ModelError> {
+        self.check_length(path)?;
+        write::stage(path, |writer| self.write_to(writer))
+    }
+
+    fn check_length(&self, path: &Path) -> Result<(), ModelError> {
         let length = self.encoded_len();
         if length > MAX_ENCODED_LEN {
             return Err(ModelError::TooLarge { path: path.to_owned(), length });
         }
-        let carried = external::carry(&self.external_references()?, self.path(), path, external)?;
-        write::replace(path, |writer| self.write_to(writer))?;
-        carried.keep();
         Ok(())
     }
 }
+
 /// The default domain has two names.
 fn same_domain(a: &str, b: &str) -> bool {
     let default = |domain: &str| matches!(domain, "" | "ai.onnx");

@@ -187,6 +187,21 @@ pub enum ModelError {
         /// How it leads out, a clause.
         reason: &'static str,
     },
+    /// A data file that is a symbolic link out of the model's folder, in a model that is written to another folder.
+    #[error(
+        "tensor '{tensor}': its data file {} is a symbolic link out of the model's folder, to {}, which is not followed \
+         into another folder; write the new model beside the old one (-o in the same folder), or put the file itself in \
+         the link's place first",
+        path.display(), target.display()
+    )]
+    ExternalLink {
+        /// The tensor's name.
+        tensor: String,
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// The data file is not there.
     #[error("tensor '{tensor}': its data file {} does not exist; copy it beside the model", path.display())]
     ExternalMissing {

@@ -2,21 +2,24 @@
 //!
 //! A model's tensors may lie in files beside it; `location` is relative to the model's folder. Editing a model never
 //! reads them, and writing it to the folder it came from leaves them where they are. When the model is written to
-//! another folder, each data file is copied there under the same relative location (on file systems that share blocks
-//! between copies no data is moved), or hard-linked where the caller asks for it. Locations inside the model are never
+//! another folder, each data file is copied there under the same relative location (holes stay holes, and on file
+//! systems that share blocks between copies no data is moved), or hard-linked where the caller asks for it. Locations inside the model are never
 //! rewritten, so old and new model stay byte-comparable and either can be moved with its data.
 //!
 //! Links are not the default: onnx 1.23 in Python refuses to load a data file with more than one hard link, under
 //! either name, and a tool that overwrites the weights of one model in place would change both.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use super::copy::copy_into;
 use super::error::ModelError;
 use super::graph::{Graph, TensorHeader};
 use super::schema::{self, Holds, Kind};
 use super::wire::{self, Scanner};
+use super::write::without_path;
 use bytes::Bytes;
 
 /// What happens to external data when a model is written to another folder.
@@ -173,6 +176,12 @@ impl Drop for Carried {
     }
 }
 
+/// A data file that has to be brought beside the new model.
+pub(super) struct Move {
+    from: PathBuf,
+    to: PathBuf,
+}
+
 /// Makes every referenced file available beside the model `target`. `source` is where the model was read from.
 pub(super) fn carry(
     references: &[ExternalReference],
@@ -181,20 +190,27 @@ pub(super) fn carry(
     how: ExternalData,
 ) -> Result<Carried, ModelError> {
     let mut carried = Carried::default();
-    if references.is_empty() {
-        return Ok(carried);
+    for Move { from, to } in plan(references, source, target)? {
+        bring(&from, &to, how)?;
+        carried.created.push(to);
     }
-    let canonical = |path: &Path| path.canonicalize().map_err(|error| ModelError::io("find", path, error));
+    Ok(carried)
+}
+
+/// What [`carry`] has to bring; everything that can be refused beforehand is refused here. Writes nothing.
+pub(super) fn plan(
+    references: &[ExternalReference],
+    source: Option<&Path>,
+    target: &Path,
+) -> Result<Vec<Move>, ModelError> {
+    let mut moves: Vec<Move> = Vec::new();
+    if references.is_empty() {
+        return Ok(moves);
+    }
     let target_folder = canonical(folder_of(target))?;
     let source_folder = source.map(|source| canonical(folder_of(source))).transpose()?;
-    let mut done: Vec<&Path> = Vec::new();
-    for reference in references {
-        let location = reference.location.as_path();
-        if done.contains(&location) {
-            continue;
-        }
-        done.push(location);
-        let to = target_folder.join(normal(location));
+    for (location, reference) in locations(references) {
+        let to = target_folder.join(&location);
         if same_place(&to, target) {
             return Err(ModelError::ExternalConflict {
                 path: to,
@@ -210,13 +226,45 @@ pub(super) fn carry(
             Some(folder) if *folder == target_folder => {}
             Some(folder) => {
                 let from = inside(folder, reference)?;
-                if bring(&from, &to, &target_folder, reference, how)? {
-                    carried.created.push(to);
+                check_stays(&to, &target_folder, reference)?;
+                if !is_there(&from, &to)? {
+                    moves.push(Move { from, to });
                 }
             }
         }
     }
-    Ok(carried)
+    Ok(moves)
+}
+
+/// See [`super::Document::external_files`].
+pub(super) fn files(references: &[ExternalReference], source: Option<&Path>) -> Result<Vec<PathBuf>, ModelError> {
+    let folder = source.map(|source| canonical(folder_of(source))).transpose()?;
+    let mut files = Vec::new();
+    for (location, reference) in locations(references) {
+        if let Some(folder) = &folder {
+            inside(folder, reference)?;
+        }
+        files.push(location);
+    }
+    Ok(files)
+}
+
+/// See [`super::Document::missing_external_files`].
+pub(super) fn missing(references: &[ExternalReference], source: Option<&Path>) -> Vec<PathBuf> {
+    let Some(source) = source else { return Vec::new() };
+    let files = locations(references).into_iter().map(|(location, _)| folder_of(source).join(location));
+    files.filter(|file| !file.exists()).collect()
+}
+
+/// Each location once, normalised, with the first tensor that has it.
+fn locations(references: &[ExternalReference]) -> Vec<(PathBuf, &ExternalReference)> {
+    let mut seen = HashSet::new();
+    let all = references.iter().map(|reference| (normal(&reference.location), reference));
+    all.filter(|(location, _)| seen.insert(location.clone())).collect()
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, ModelError> {
+    path.canonicalize().map_err(|error| ModelError::io("find", path, error))
 }
 
 /// A validated location without "." and "..".
@@ -256,7 +304,7 @@ fn inside(folder: &Path, reference: &ExternalReference) -> Result<PathBuf, Model
         _ => ModelError::io("find", &path, error),
     })?;
     if !file.starts_with(folder) {
-        return Err(escape(reference, "which is a symbolic link that leads out of it"));
+        return Err(ModelError::ExternalLink { tensor: reference.tensor.clone(), path, target: file });
     }
     if !file.is_file() {
         return Err(ModelError::NotAFile { path: file, what: "not a regular file" });
@@ -264,48 +312,46 @@ fn inside(folder: &Path, reference: &ExternalReference) -> Result<PathBuf, Model
     Ok(file)
 }
 
-fn escape(reference: &ExternalReference, reason: &'static str) -> ModelError {
-    ModelError::ExternalEscape {
+/// Links in the new folder may not lead a data file out of it. Looks at as much of the way as there is.
+fn check_stays(to: &Path, folder: &Path, reference: &ExternalReference) -> Result<(), ModelError> {
+    let there = folder_of(to).ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+    if there.is_some_and(|there| there.starts_with(folder)) {
+        return Ok(());
+    }
+    Err(ModelError::ExternalEscape {
         tensor: reference.tensor.clone(),
         location: reference.location.display().to_string(),
-        reason,
-    }
+        reason: "where a symbolic link in the new folder leads out of it",
+    })
 }
 
-/// Links or copies one file; whether it had to (false: the same file or the same content was there).
-fn bring(
-    from: &Path,
-    to: &Path,
-    folder: &Path,
-    reference: &ExternalReference,
-    how: ExternalData,
-) -> Result<bool, ModelError> {
-    let parent = folder_of(to);
-    std::fs::create_dir_all(parent).map_err(|error| ModelError::io("create", parent, error))?;
-    let inside = parent.canonicalize().is_ok_and(|parent| parent.starts_with(folder));
-    if !inside {
-        return Err(escape(reference, "where a symbolic link in the new folder leads out of it"));
+/// Whether the file is in its place already; other data there is refused.
+fn is_there(from: &Path, to: &Path) -> Result<bool, ModelError> {
+    if to.symlink_metadata().is_err() {
+        return Ok(false);
     }
-    if to.symlink_metadata().is_ok() {
-        if same_file(from, to) || same_content(from, to).map_err(|error| ModelError::io("compare", to, error))? {
-            return Ok(false);
-        }
-        return Err(ModelError::ExternalConflict {
-            path: to.to_owned(),
-            reason: "exists and holds other data than the model's",
-        });
-    }
-    if how == ExternalData::Link && std::fs::hard_link(from, to).is_ok() {
+    if same_file(from, to) || same_content(from, to).map_err(|error| ModelError::io("compare", to, error))? {
         return Ok(true);
     }
-    copy(from, to).map_err(|error| ModelError::io("copy the external data to", to, error))?;
-    Ok(true)
+    Err(ModelError::ExternalConflict { path: to.to_owned(), reason: "exists and holds other data than the model's" })
+}
+
+/// Links or copies one file.
+fn bring(from: &Path, to: &Path, how: ExternalData) -> Result<(), ModelError> {
+    let parent = folder_of(to);
+    std::fs::create_dir_all(parent).map_err(|error| ModelError::io("create", parent, error))?;
+    if how == ExternalData::Link && std::fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    copy(from, to).map_err(|error| ModelError::io("copy the external data to", to, error))
 }
 
 /// A copy that appears under its name only when it is whole.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    let temporary = tempfile::Builder::new().prefix(".elonnx-").tempfile_in(folder_of(to))?;
-    std::fs::copy(from, temporary.path())?;
+    let mut temporary = tempfile::Builder::new().prefix(".elonnx-").tempfile_in(folder_of(to)).map_err(without_path)?;
+    let mut from = File::open(from)?;
+    copy_into(&mut from, temporary.as_file_mut())?;
+    temporary.as_file().set_permissions(from.metadata()?.permissions())?;
     temporary.as_file().sync_all()?;
     temporary.persist_noclobber(to).map_err(|error| error.error)?;
     Ok(())

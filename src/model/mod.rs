@@ -4,6 +4,7 @@
 //! everything else, unknown fields included, is written back as it was.
 
 mod build;
+mod copy;
 mod dims;
 mod document;
 mod error;
@@ -20,6 +21,9 @@ mod shape;
 mod tensor;
 mod wire;
 mod write;
+
+pub(crate) use copy::copy_into;
+pub(crate) use write::without_path;
 
 pub use build::{NodeBuilder, attribute, metadata_entry, node, tensor_type, value_info};
 pub use document::{Document, Function};

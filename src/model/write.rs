@@ -4,6 +4,8 @@ use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::error::ModelError;
 use super::external::folder_of;
 
@@ -12,13 +14,29 @@ const BUFFER: usize = 1 << 16;
 /// How many symbolic links are followed.
 const MAX_LINKS: usize = 40;
 
-/// Writes a file so that `path` holds either its old content or all of the new one, whatever happens in between: a
-/// temporary file in the same folder, fsync, rename, fsync of the folder. A symbolic link stays one; the file it points
-/// to is replaced. A replaced file's permissions are kept.
-pub(super) fn replace(
+/// A file that is whole on the disk, under a temporary name; gone again when dropped.
+pub(crate) struct Staged {
+    temporary: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Staged {
+    /// Gives it its name.
+    pub(crate) fn commit(self) -> Result<(), ModelError> {
+        let Staged { temporary, target } = self;
+        temporary.persist(&target).map_err(|error| ModelError::io("replace", &target, error.error))?;
+        sync_folder(folder_of(&target));
+        Ok(())
+    }
+}
+
+/// Writes a file, all but the rename, so that `path` holds either its old content or all of the new one, whatever
+/// happens in between: a temporary file in the same folder, fsync; with [`Staged::commit`] rename, fsync of the folder. A
+/// symbolic link stays one; the file it points to is replaced. A replaced file's permissions are kept.
+pub(super) fn stage(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
-) -> Result<(), ModelError> {
+) -> Result<Staged, ModelError> {
     let target = follow(path)?;
     let old = match target.metadata() {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
@@ -28,9 +46,8 @@ pub(super) fn replace(
         }
         Err(_) => None,
     };
-    let folder = folder_of(&target);
     let fail = |error| ModelError::io("write", path, error);
-    let temporary = temporary_in(folder).map_err(fail)?;
+    let temporary = temporary_in(folder_of(&target)).map_err(fail)?;
     let mut buffered = BufWriter::with_capacity(BUFFER, temporary.as_file());
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(fail)?;
     drop(buffered);
@@ -38,9 +55,7 @@ pub(super) fn replace(
         temporary.as_file().set_permissions(permissions).map_err(fail)?;
     }
     temporary.as_file().sync_all().map_err(fail)?;
-    temporary.persist(&target).map_err(|error| ModelError::io("replace", &target, error.error))?;
-    sync_folder(folder);
-    Ok(())
+    Ok(Staged { temporary, target })
 }
 
 /// The file that a path means, through links whose end need not exist.
@@ -55,17 +70,26 @@ fn follow(path: &Path) -> Result<PathBuf, ModelError> {
     Err(ModelError::io("follow the links of", path, std::io::Error::other("too many symbolic links")))
 }
 
-fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+fn temporary_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".elonnx-").suffix(".tmp");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         // as for any new file: the umask takes away what it takes
-        builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+        builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(without_path)
     }
     #[cfg(not(unix))]
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder).map_err(without_path)
+}
+
+/// The system's error without the temporary name that `tempfile` puts behind it: nobody knows that file.
+pub(crate) fn without_path(error: std::io::Error) -> std::io::Error {
+    let text = error.to_string();
+    match text.rsplit_once(" at path \"") {
+        Some((reason, _)) => std::io::Error::new(error.kind(), reason),
+        None => error,
+    }
 }
 
 /// Makes the rename last. Not every file system can, and the file is already whole: no error.
@@ -78,6 +102,13 @@ fn sync_folder(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn replace(
+        path: &Path,
+        write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+    ) -> Result<(), ModelError> {
+        stage(path, write)?.commit()
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =
@@ -98,6 +129,20 @@ mod tests {
         assert!(error.unwrap_err().to_string().starts_with("cannot write "));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["m"]);
+    }
+
+    #[test]
+    fn temporary_names_are_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = replace(&folder.path().join("none/m"), |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("none/m: ") && !error.contains(".elonnx-"), "{error}");
+    }
+
+    #[test]
+    fn a_staged_file_that_is_dropped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(stage(&folder.path().join("m"), |out| out.write_all(b"x")).unwrap());
+        assert!(names(folder.path()).is_empty());
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::loss::Reduction;
-use crate::model::{Document, ExternalData, GraphIndex, ModelError};
+use crate::model::{Document, GraphIndex, ModelError, copy_into, without_path};
 
 use super::report::Action;
-use super::{LOSS_OP, PatchOptions, Patched, Report, RewriteError, patch};
+use super::{LOSS_OP, PatchOptions, Report, RewriteError, patch};
 
 const TRAINING: &str = "training_model.onnx";
 const EVAL: &str = "eval_model.onnx";
@@ -31,15 +31,18 @@ pub struct ArtifactsReport {
 }
 
 /// Patches `training_model.onnx` and `eval_model.onnx` of `folder` together into `output`, and carries over the
-/// checkpoint, the optimizer and whatever else lies there. `output` may be `folder` itself: then the two models are
-/// replaced, each atomically, after both have been patched.
+/// checkpoint, the optimizer, external data and whatever else lies there, sub-folders included. `output` may be `folder`
+/// itself: then the two models are replaced.
+///
+/// Every file is written whole under a temporary name before the first one gets its own, so that a full disk leaves the
+/// folder as it was.
 ///
 /// Both models carry function bodies: `export_model_for_inferencing` of 1.19.2 loads the eval model without session
 /// options, so it could not use a plugin there.
 ///
 /// # Errors
-/// [`RewriteError::Artifacts`] where a model is missing, the two disagree about the loss, or `output` exists and
-/// `overwrite` is not set. Nothing is written then, and nothing with `dry_run`.
+/// [`RewriteError::Artifacts`] where a model is missing, the two disagree about the loss, or a file that would be written
+/// exists and `overwrite` is not set. Nothing is written then, and nothing with `dry_run`.
 pub fn patch_artifacts(
     folder: &Path,
     output: &Path,
@@ -49,21 +52,27 @@ pub fn patch_artifacts(
 ) -> Result<ArtifactsReport, RewriteError> {
     let training = open(folder, TRAINING)?;
     let eval = open(folder, EVAL)?;
-    let warnings = warnings(folder, &training, &eval)?;
+    let mut warnings = warnings(folder, &training, &eval)?;
     let training = patch(&training, options)?;
     let eval = patch(&eval, options)?;
     check_agreement(folder, &training.report, &eval.report)?;
-    let in_place = same_folder(folder, output);
-    let carried = if in_place { Vec::new() } else { others(folder)? };
+    let models = [(EVAL, &eval.document), (TRAINING, &training.document)];
+    let mut carried = Vec::new();
+    models.iter().try_for_each(|(name, model)| model.check_save(folder.join(name)))?;
+    if !same_folder(folder, output) {
+        let rest = rest(folder, output, &models)?;
+        let left = rest.left.iter();
+        warnings.extend(left.map(|(path, what)| format!("{} is not carried over: it is {what}", path.display())));
+        carried = rest.files;
+    }
     if !dry_run {
-        if !in_place {
-            prepare(output, overwrite)?;
-            for name in &carried {
-                carry(&folder.join(name), &output.join(name))?;
-            }
+        if !overwrite {
+            refuse_existing(
+                output,
+                models.iter().map(|(name, _)| Path::new(name)).chain(carried.iter().map(PathBuf::as_path)),
+            )?;
         }
-        save(&eval, &output.join(EVAL))?;
-        save(&training, &output.join(TRAINING))?;
+        write(folder, output, &carried, &models)?;
     }
     Ok(ArtifactsReport { training: training.report, eval: eval.report, carried, warnings })
 }
@@ -85,10 +94,6 @@ fn open(folder: &Path, name: &str) -> Result<Document, RewriteError> {
         });
     }
     Ok(Document::open(path)?)
-}
-
-fn save(patched: &Patched, path: &Path) -> Result<(), RewriteError> {
-    Ok(patched.document.save(path, ExternalData::default())?)
 }
 
 fn same_folder(a: &Path, b: &Path) -> bool {
@@ -127,42 +132,98 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Rewri
     move |source| ModelError::Io { action, path, source }.into()
 }
 
-fn prepare(output: &Path, overwrite: bool) -> Result<(), RewriteError> {
-    let occupied = output.join(TRAINING).exists() || output.join(EVAL).exists();
-    if occupied && !overwrite {
-        return Err(RewriteError::Artifacts {
-            folder: output.display().to_string(),
-            reason: "it holds artifacts already; give another folder, or --force to replace them".into(),
-        });
+/// Files that exist are somebody's, whatever they hold.
+fn refuse_existing<'a>(output: &Path, planned: impl Iterator<Item = &'a Path>) -> Result<(), RewriteError> {
+    const SHOWN: usize = 4;
+    let mut existing: Vec<String> = planned
+        .filter(|name| output.join(name).symlink_metadata().is_ok())
+        .map(|name| name.display().to_string())
+        .collect();
+    if existing.is_empty() {
+        return Ok(());
     }
-    fs::create_dir_all(output).map_err(io("create", output))
+    let more = existing.len().saturating_sub(SHOWN);
+    existing.truncate(SHOWN);
+    if more > 0 {
+        existing.push(format!("{more} more"));
+    }
+    Err(RewriteError::Artifacts {
+        folder: output.display().to_string(),
+        reason: format!("{} exists there; --force replaces it, -o names another folder", existing.join(", ")),
+    })
 }
 
-/// Names of everything in the folder but the two models.
-fn others(folder: &Path) -> Result<Vec<PathBuf>, RewriteError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io("read", folder))? {
-        let entry = entry.map_err(io("read", folder))?;
-        let name = PathBuf::from(entry.file_name());
-        // external data of the two models is placed by saving them
-        if name != Path::new(TRAINING) && name != Path::new(EVAL) && entry.path().is_file() {
-            names.push(name);
+/// What lies in a folder beside the two models, as paths relative to it.
+#[derive(Default)]
+struct Rest {
+    files: Vec<PathBuf>,
+    /// What cannot be carried, and what it is.
+    left: Vec<(PathBuf, &'static str)>,
+}
+
+fn rest(folder: &Path, output: &Path, models: &[(&str, &Document)]) -> Result<Rest, RewriteError> {
+    let mut rest = Rest::default();
+    collect(folder, Path::new(""), output, &mut rest)?;
+    for (_, model) in models {
+        // a linked sub-folder is not entered, but weights may lie in it
+        rest.files.extend(model.external_files()?);
+    }
+    rest.files.sort();
+    rest.files.dedup();
+    Ok(rest)
+}
+
+fn collect(folder: &Path, below: &Path, output: &Path, rest: &mut Rest) -> Result<(), RewriteError> {
+    let here = folder.join(below);
+    for entry in fs::read_dir(&here).map_err(io("read", &here))? {
+        let entry = entry.map_err(io("read", &here))?;
+        let (path, name) = (entry.path(), below.join(entry.file_name()));
+        let kind = entry.file_type().map_err(io("read", &path))?;
+        if name == Path::new(TRAINING) || name == Path::new(EVAL) || same_folder(&path, output) {
+            continue;
+        }
+        if path.is_file() {
+            rest.files.push(name);
+        } else if kind.is_dir() {
+            collect(folder, &name, output, rest)?;
+        } else if kind.is_symlink() {
+            rest.left.push((name, if path.is_dir() { "a link to a folder" } else { "a link to nothing" }));
+        } else {
+            rest.left.push((name, "neither a file nor a folder"));
         }
     }
-    names.sort();
-    Ok(names)
+    Ok(())
 }
 
-/// Copies a file, replacing what is there in one step.
-fn carry(from: &Path, to: &Path) -> Result<(), RewriteError> {
+/// Writes everything under temporary names, then renames.
+fn write(folder: &Path, output: &Path, carried: &[PathBuf], models: &[(&str, &Document)]) -> Result<(), RewriteError> {
+    fs::create_dir_all(output).map_err(io("create", output))?;
+    let mut copies = Vec::new();
+    for name in carried {
+        let to = output.join(name);
+        copies.push((stage_copy(&folder.join(name), &to)?, to));
+    }
+    let staged: Vec<_> =
+        models.iter().map(|(name, model)| model.stage(&output.join(name))).collect::<Result<_, _>>()?;
+    for (temporary, to) in copies {
+        temporary.persist(&to).map_err(|e| e.error).map_err(io("replace", &to))?;
+    }
+    staged.into_iter().try_for_each(|model| model.commit())?;
+    Ok(())
+}
+
+/// Copies a file under a temporary name beside its place.
+fn stage_copy(from: &Path, to: &Path) -> Result<tempfile::TempPath, RewriteError> {
     let folder = to.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(io("write", to))?;
+    fs::create_dir_all(folder).map_err(io("create", folder))?;
+    let temporary = tempfile::Builder::new().prefix(".elonnx-").suffix(".tmp").tempfile_in(folder);
+    let mut temporary = temporary.map_err(without_path).map_err(io("write", to))?;
     let mut source = fs::File::open(from).map_err(io("read", from))?;
-    std::io::copy(&mut source, temporary.as_file_mut()).map_err(io("write", to))?;
+    copy_into(&mut source, temporary.as_file_mut()).map_err(io("copy to", to))?;
     let permissions = source.metadata().map_err(io("read", from))?.permissions();
     temporary.as_file().set_permissions(permissions).map_err(io("write", to))?;
-    temporary.persist(to).map_err(|e| e.error).map_err(io("replace", to))?;
-    Ok(())
+    temporary.as_file().sync_all().map_err(io("write", to))?;
+    Ok(temporary.into_temp_path())
 }
 
 /// What ORT Training 1.19.2, the last release, cannot do with these artifacts.

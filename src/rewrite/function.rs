@@ -57,9 +57,17 @@ pub struct Signature {
 ///
 /// Inputs and outputs stand in the order of the operator; trailing ones that the signature does not have are left out.
 ///
-/// What standard ops cannot do: a label outside [0, C) that is not ignored gives whatever `GatherElements` of the
-/// runtime makes of it (ONNX Runtime: an error below −C and from C on); where all other classes are −∞, m is the lowest
-/// finite number instead of −∞; a logit of +∞ besides the label's gives an infinite loss and a NaN gradient there.
+/// Bodies equal [`crate::loss::reference`], infinite logits included: masked rows, several logits of +∞, the class that
+/// is left alone. What standard ops cannot do, or not in a few nodes:
+/// - A label outside [0, C) that is not ignored is refused by the runtime's own bounds check of `GatherElements` and
+///   `ScatterElements`, in its words and with C for a negative label; where a runtime does not check its indices (CUDA)
+///   the row is undefined.
+/// - Nothing else is checked: fewer than two classes, shapes that broadcast by accident and a `bonus_weight` input out of
+///   its range give numbers.
+/// - A NaN loss of class weight 0, or under a mean of weights that add up to 0, counts as 0, where the reference keeps
+///   NaN. The gradient keeps it here too.
+/// - Differences of logits beyond the range of the arithmetic (float for float16 and bfloat16) are ±∞, where the
+///   reference, in double, has a number; so is a margin beyond the range of float.
 #[must_use]
 pub fn function_for(signature: &Signature, opset: i64) -> FunctionProto {
     let mut body = Body::new(signature, opset);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::loss::{EncouragingLoss, Reduction};
+use crate::loss::{Bonus, EncouragingLoss, Reduction};
 use crate::model::{Document, NodeId};
 
 use super::plan::Plan;
@@ -60,6 +60,7 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
     let mut patched = document.clone();
     if report.swapped() == 0 {
         if report.already_patched() {
+            refuse_unused(options, &report)?;
             return Ok(Patched { document: patched, report });
         }
         let has_losses = report.losses.iter().any(|l| l.place == "graph");
@@ -68,6 +69,7 @@ pub fn patch(document: &Document, options: &PatchOptions) -> Result<Patched, Rew
         }
         classifier::add_loss(document, &context, options, &mut patched, &mut plan, &mut report)?;
     }
+    refuse_unused(options, &report)?;
     plan.apply(patched.graph_mut());
     finish(&mut patched, opset, &mut report)?;
     Ok(Patched { document: patched, report })
@@ -172,6 +174,19 @@ fn with_parameters(context: &Context, id: NodeId, loss: &EncouragingLoss) -> cra
     let mut new = (**context.graph.node(id)).clone();
     new.attribute = attributes(loss);
     new
+}
+
+/// A parameter that is asked for and belongs to another bonus than every loss ends up with would be lost in silence.
+fn refuse_unused(options: &PatchOptions, report: &Report) -> Result<(), RewriteError> {
+    let asked =
+        [("--log-end", options.log_end.is_some(), Bonus::Log), ("--power", options.power.is_some(), Bonus::Power)];
+    let bonuses: Vec<Bonus> = report.losses.iter().filter_map(|l| l.parameters.as_ref()).map(|p| p.bonus()).collect();
+    for (option, _, needs) in asked.into_iter().filter(|(_, asked, _)| *asked) {
+        if let Some(has) = bonuses.first().copied().filter(|_| !bonuses.contains(&needs)) {
+            return Err(RewriteError::UnusedOption { option, needs, has });
+        }
+    }
+    Ok(())
 }
 
 /// Opset import, bodies, stamp.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::loss::{EncouragingLoss, ParameterError};
+use crate::loss::{Bonus, EncouragingLoss, ParameterError};
 use crate::model::ModelError;
 
 /// What happened to one loss.
@@ -124,6 +124,19 @@ pub enum RewriteError {
         name: String,
         /// Why, a clause.
         reason: String,
+    },
+    /// A parameter that no loss of the model makes use of, with the bonus it has.
+    #[error(
+        "{option} belongs to the {needs} bonus, but the loss has the {has} bonus; say --bonus {needs} as well, or leave \
+         {option} out"
+    )]
+    UnusedOption {
+        /// The option of `patch`.
+        option: &'static str,
+        /// The bonus that has this parameter.
+        needs: Bonus,
+        /// The bonus of the loss.
+        has: Bonus,
     },
     /// A forward loss whose gradient was not recognised, or the reverse; swapping half of it would train wrongly.
     #[error("{node}: {reason}; forward and gradient must be swapped together, nothing was changed")]

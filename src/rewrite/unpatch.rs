@@ -77,10 +77,12 @@ fn restore(context: &Context, id: NodeId, plan: &mut Plan, report: &mut Report) 
         plan.remove(gradient);
     }
     if parameters.label_smoothing() > 0.0 {
-        told.notes.push(format!(
-            "label smoothing {} is lost: SoftmaxCrossEntropyLoss has none",
-            parameters.label_smoothing()
+        report.warnings.push(format!(
+            "label smoothing {} of '{}' is lost: SoftmaxCrossEntropyLoss has none",
+            parameters.label_smoothing(),
+            op.output_at(0).unwrap_or_default()
         ));
+        told.parameters = Some(parameters.to_builder().label_smoothing(0.0).build()?);
     }
     report.losses.push(told);
     Ok(())

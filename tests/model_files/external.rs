@@ -44,7 +44,7 @@ fn references_are_read() {
 
 #[cfg(unix)]
 #[test]
-fn data_is_linked_by_default_and_copied_on_demand() {
+fn data_is_copied_or_linked_as_asked() {
     let (source, linked, copied) =
         (folder_with("data/w.bin"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let document = open(&source);
@@ -82,6 +82,23 @@ fn a_different_file_in_the_way_is_kept() {
     assert!(matches!(&error, ModelError::ExternalConflict { .. }), "{error}");
     assert_eq!(fs::read(target.path().join("w.bin")).unwrap(), [8; 16]);
     assert_eq!(names(target.path()), ["w.bin"]);
+}
+
+#[test]
+fn a_check_refuses_what_saving_refuses_and_writes_nothing() {
+    let (source, target) = (folder_with("data/w.bin"), tempfile::tempdir().unwrap());
+    let path = target.path().join("model.onnx");
+    open(&source).check_save(&path).unwrap();
+    assert_eq!(names(target.path()), Vec::<String>::new());
+    fs::create_dir(target.path().join("data")).unwrap();
+    fs::write(target.path().join("data/w.bin"), [8u8; 16]).unwrap();
+    let error = open(&source).check_save(&path).unwrap_err();
+    assert!(matches!(&error, ModelError::ExternalConflict { .. }), "{error}");
+    fs::remove_file(source.path().join("data/w.bin")).unwrap();
+    let error = open(&source).check_save(&path).unwrap_err();
+    assert!(matches!(&error, ModelError::ExternalMissing { .. }), "{error}");
+    let missing = open(&source).missing_external_files().unwrap();
+    assert_eq!(missing, [source.path().join("data/w.bin")]);
 }
 
 #[test]
@@ -127,7 +144,9 @@ fn symbolic_links_may_not_lead_out() {
     fs::remove_file(source.path().join("w.bin")).unwrap();
     symlink(outside.path().join("secret"), source.path().join("w.bin")).unwrap();
     let error = open(&source).save(target.path().join("model.onnx"), ExternalData::Copy).unwrap_err();
-    assert!(matches!(&error, ModelError::ExternalEscape { .. }), "{error}");
+    assert!(matches!(&error, ModelError::ExternalLink { .. }), "{error}");
+    assert!(error.to_string().contains("beside the old one"), "{error}");
+    open(&source).save(source.path().join("new.onnx"), ExternalData::Copy).unwrap();
     // inside the folder they may
     fs::write(source.path().join("real.bin"), [7u8; 16]).unwrap();
     fs::remove_file(source.path().join("w.bin")).unwrap();
@@ -163,4 +182,25 @@ fn ten_sparse_gigabytes_are_linked_not_read() {
         (linked.ino(), linked.len(), linked.blocks() * 512 < 1 << 20),
         (inode(source.path().join("w.bin")), 10_000_000_000, true)
     );
+}
+
+/// Nor does a copy read or write the holes.
+#[cfg(target_os = "linux")]
+#[test]
+fn ten_sparse_gigabytes_are_copied_with_their_holes() {
+    use std::os::unix::fs::MetadataExt;
+    let (source, target) = (folder_with("w.bin"), tempfile::tempdir().unwrap());
+    let data = fs::OpenOptions::new().write(true).open(source.path().join("w.bin")).unwrap();
+    if data.set_len(10_000_000_000).is_err() {
+        println!("skipped: no sparse files here");
+        return;
+    }
+    let start = std::time::Instant::now();
+    open(&source).save(target.path().join("model.onnx"), ExternalData::Copy).unwrap();
+    assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+    let copied = target.path().join("w.bin").metadata().unwrap();
+    assert_eq!((copied.len(), copied.blocks() * 512 < 1 << 20), (10_000_000_000, true));
+    let mut begin = [0; 17];
+    std::io::Read::read_exact(&mut File::open(target.path().join("w.bin")).unwrap(), &mut begin).unwrap();
+    assert_eq!((&begin[..16], begin[16]), (&[7u8; 16][..], 0));
 }

@@ -22,7 +22,7 @@ pub(super) fn write(b: &mut Body, signature: &Signature) {
 
 /// The rows: their labels, which of them count and how much, and their soft margin losses.
 struct Rows {
-    /// Label of each row; 0 where the row is ignored, whatever stood there.
+    /// Label of each row; 0 where the row is ignored, whatever stood there, and C where it is negative.
     label: &'static str,
     /// bool: the row is ignored. None: no row is.
     ignored: Option<&'static str>,
@@ -38,7 +38,7 @@ struct Rows {
     left_out: &'static str,
     /// exp(logit − largest) over the classes but the one left out.
     others: &'static str,
-    /// Its sum over the classes, at least 1.
+    /// Its sum over the classes, at least 1; also where these are masked all, so that they have no share.
     others_sum: &'static str,
     /// With label smoothing.
     smoothing: Option<Smoothing>,
@@ -59,15 +59,7 @@ impl Rows {
             let ignore_index = b.integer_parameter("ignore_index");
             b.apply("ignored", "Equal", &[column, ignore_index])
         });
-        let label = match ignored {
-            None => column,
-            Some(ignored) => {
-                let first_class = b.integer("first_class", 0);
-                b.apply("label", "Where", &[ignored, first_class, column]);
-                b.explain("an ignored label may be no class at all; class 0 stands in, its results are dropped");
-                "label"
-            }
-        };
+        let label = indexing_label(b, column, ignored);
         let class_weights = signature.class_weights.then(|| b.widened("wide_class_weights", "class_weights"));
         // the mean needs it, and a row that has its label's weight only
         let weight_matters =
@@ -97,12 +89,13 @@ impl Rows {
     fn every_margin(&mut self, b: &mut Body) {
         let (logits, top_class) = (self.logits, b.arg_max("top_class", self.logits));
         leave_out(b, logits, top_class, "top", "top_m");
-        let below_top = b.apply("below_top", "Sub", &[logits, "top"]);
-        let exponentials = b.apply("exponentials", "Exp", &[below_top]);
+        let exponentials =
+            exponentials(b, logits, "top", ["finite_top", "shifted_by_top", "below_top", "exponentials"]);
         let sum = b.reduce("sum", "ReduceSum", exponentials, Over::Classes);
         let sum_of_others = b.apply("sum_of_others", "Sub", &[sum, exponentials]);
         let log_sum = b.apply("log_sum_of_others", "Log", &[sum_of_others]);
-        let rough = b.apply("rough_m", "Sub", &[log_sum, below_top]);
+        let gap = b.apply("gap_to_top", "Sub", &["top", logits]);
+        let rough = b.apply("rough_m", "Add", &[gap, log_sum]);
         b.along_classes("m", "ScatterElements", &[rough, top_class, "top_m"]);
         b.explain("for the largest logit the difference sum - exponential cancels: take the sum that leaves it out");
         self.left_out = top_class;
@@ -121,17 +114,50 @@ impl Rows {
         b.apply(output, "Where", &[ignored, zero, value])
     }
 
-    /// What the mean divides by: the sum of the weights of the rows that count. 1 where there are none: 0/1 is 0.
-    fn total_weight(&self, b: &mut Body) -> &'static str {
+    /// `value` divided by the sum of the weights of the rows that count; 0 where that is 0.
+    fn mean(&self, b: &mut Body, output: &'static str, quotient: &'static str, value: &str) -> &'static str {
         let Some(weight) = self.weight else {
             let rows = b.apply("row_count", "Size", &["labels"]);
-            return b.computed("total_weight", rows);
+            let count = b.computed("total_weight", rows);
+            return b.apply(output, "Div", &[value, count]);
         };
-        let sum = b.reduce("weight_sum", "ReduceSum", weight, Over::All);
-        let (zero, one) = (b.number("zero", 0.0), b.number("one", 1.0));
-        let no_row_counts = b.apply("no_row_counts", "Equal", &[sum, zero]);
-        b.apply("total_weight", "Where", &[no_row_counts, one, sum])
+        let zero = b.number("zero", 0.0);
+        if !b.has("total_weight") {
+            b.reduce("total_weight", "ReduceSum", weight, Over::All);
+            b.apply("no_weight", "Equal", &["total_weight", zero]);
+        }
+        b.apply(quotient, "Div", &[value, "total_weight"]);
+        b.apply(output, "Where", &["no_weight", zero, quotient])
     }
+}
+
+/// The label as an index that a runtime either has or refuses.
+fn indexing_label(b: &mut Body, column: &'static str, ignored: Option<&'static str>) -> &'static str {
+    let first_class = b.integer("first_class", 0);
+    let label = ignored.map_or(column, |ignored| {
+        b.apply("counted_label", "Where", &[ignored, first_class, column]);
+        b.explain("an ignored label may be no class at all; class 0 stands in, its results are dropped");
+        "counted_label"
+    });
+    let is_negative = b.apply("is_negative", "Less", &[label, first_class]);
+    let count = class_count(b);
+    b.apply("label", "Where", &[is_negative, count, label]);
+    b.explain("an index below 0 would count from the last class: make it one that is out of bounds");
+    "label"
+}
+
+/// C, int64.
+fn class_count(b: &mut Body) -> &'static str {
+    let (shape, index) = (logits_shape(b), b.integer("class_axis_index", 1));
+    b.gather("class_count", shape, index)
+}
+
+/// Shape of the logits, made on first use.
+fn logits_shape(b: &mut Body) -> &'static str {
+    if !b.has("logits_shape") {
+        b.apply("logits_shape", "Shape", &["logits"]);
+    }
+    "logits_shape"
 }
 
 /// The class weight of the label, 0 where the row is ignored. None: every row counts 1.
@@ -150,25 +176,42 @@ fn row_weight(
 
 /// `m` = logsumexp over the classes but `class`, minus the logit of `class` (kept as `logit`).
 fn leave_out(b: &mut Body, logits: &str, class: &str, logit: &'static str, m: &'static str) {
-    let lowest = b.lowest();
+    let masked = b.number("masked", f64::NEG_INFINITY);
     let row_shape = b.apply("row_shape", "Shape", &[class]);
-    let nothing = b.apply("nothing", "Expand", &[lowest, row_shape]);
+    let nothing = b.apply("nothing", "Expand", &[masked, row_shape]);
     let other_logits = b.along_classes("other_logits", "ScatterElements", &[logits, class, nothing]);
-    b.explain(
-        "the class left out becomes the lowest finite number: 1 - p never cancels, and a row of -inf has a maximum",
-    );
+    b.explain("the class left out is kept out of the sum: 1 - p never cancels");
     b.along_classes(logit, "GatherElements", &[logits, class]);
-    let maximum = b.reduce("maximum", "ReduceMax", other_logits, Over::Classes);
-    let highest = b.highest();
-    let largest = b.apply("largest_other", "Min", &[maximum, highest]);
-    b.explain("finite, so that a logit of +inf makes m +inf and not inf - inf");
-    let shifted = b.apply("shifted_others", "Sub", &[other_logits, largest]);
-    let others = b.apply("others", "Exp", &[shifted]);
-    let sum = b.reduce("others_sum", "ReduceSum", others, Over::Classes);
+    let maximum = b.reduce("largest_other", "ReduceMax", other_logits, Over::Classes);
+    let others = exponentials(
+        b,
+        other_logits,
+        maximum,
+        ["finite_largest_other", "shifted_others", "below_largest_other", "others"],
+    );
+    let sum = b.reduce("sum_or_none", "ReduceSum", others, Over::Classes);
+    let one = b.number("one", 1.0);
+    let sum = b.apply("others_sum", "Max", &[sum, one]);
+    b.explain("the largest counts 1; 0 where all are masked (-inf): no share for anyone, and m is -inf by the gap");
     let log_sum = b.apply("log_others_sum", "Log", &[sum]);
-    let gap = b.apply("gap", "Sub", &[largest, logit]);
+    let gap = b.apply("gap", "Sub", &[maximum, logit]);
     b.apply(m, "Add", &[gap, log_sum]);
     b.explain("m = logsumexp of the other logits - this logit; minus m is the soft margin");
+}
+
+/// exp(logit − largest): 1 for a logit of +∞, 0 for one of −∞, in rows of nothing else too.
+fn exponentials(
+    b: &mut Body,
+    logits: &str,
+    largest: &str,
+    [finite, shifted, below, output]: [&'static str; 4],
+) -> &'static str {
+    let (lowest, highest, zero) = (b.lowest(), b.highest(), b.number("zero", 0.0));
+    b.apply(finite, "Clip", &[largest, lowest, highest]);
+    b.explain("finite, for inf - inf is no number");
+    b.apply(shifted, "Sub", &[logits, finite]);
+    b.apply(below, "Min", &[shifted, zero]);
+    b.apply(output, "Exp", &[below])
 }
 
 /// f(m) and f'(m), each where asked for.
@@ -211,7 +254,11 @@ impl Curve {
                     "discount"
                 }
             };
-            let scaled = b.apply("scaled_discount", "Mul", &[rho, discount]);
+            let scaled = match signature.bonus {
+                // the only one without a bound
+                Bonus::Log => times(b, discount, rho, ["no_bonus", "rho_discount", "scaled_discount"]),
+                Bonus::Power | Bonus::Cosine => b.apply("scaled_discount", "Mul", &[rho, discount]),
+            };
             b.apply("f", "Sub", &[cross_entropy, scaled]);
         }
         if signature.op != LOSS {
@@ -319,7 +366,7 @@ fn smoothing_parts(b: &mut Body) -> (&'static str, &'static str) {
 /// Class weights as [1,C,1…]: logits and labels differ in length on axis 1 only.
 fn class_weights_along_axis(b: &mut Body, class_weights: &str) -> &'static str {
     if !b.has("class_weights_row") {
-        let logits_shape = b.apply("logits_shape", "Shape", &["logits"]);
+        let logits_shape = logits_shape(b);
         let same = b.apply("same_length", "Equal", &[logits_shape, "row_shape"]);
         let (length_one, rest) = (b.integer("length_one", 1), b.integer("rest", -1));
         let shape = b.apply("class_weights_shape", "Where", &[same, length_one, rest]);
@@ -344,8 +391,7 @@ fn write_loss(b: &mut Body, signature: &Signature, rows: &Rows, curve: &Curve) {
         Reduction::Mean if rows.weight.is_none() => b.reduce("loss_mean", "ReduceMean", row_loss, Over::All),
         Reduction::Mean => {
             let sum = b.reduce("loss_sum", "ReduceSum", row_loss, Over::All);
-            let total = rows.total_weight(b);
-            b.apply("loss_mean", "Div", &[sum, total])
+            rows.mean(b, "loss_mean", "loss_quotient", sum)
         }
     };
     b.result("loss", loss);
@@ -353,10 +399,15 @@ fn write_loss(b: &mut Body, signature: &Signature, rows: &Rows, curve: &Curve) {
 
 /// f·weight, and 0 where the weight is, even if f is infinite there.
 fn weigh(b: &mut Body, f: &str, weight: &str) -> &'static str {
+    times(b, f, weight, ["weightless", "f_times_weight", "weighted_f"])
+}
+
+/// x·factor, and 0 where the factor is, even if x is infinite there.
+fn times(b: &mut Body, x: &str, factor: &str, [is_zero, product, output]: [&'static str; 3]) -> &'static str {
     let zero = b.number("zero", 0.0);
-    let weightless = b.apply("weightless", "Equal", &[weight, zero]);
-    let product = b.apply("f_times_weight", "Mul", &[f, weight]);
-    b.apply("weighted_f", "Where", &[weightless, zero, product])
+    b.apply(is_zero, "Equal", &[factor, zero]);
+    b.apply(product, "Mul", &[x, factor]);
+    b.apply(output, "Where", &[is_zero, zero, product])
 }
 
 /// (1 − ε)·w_y·ℓ_y + ε·mean_j(w_j·ℓ_j).
@@ -371,7 +422,7 @@ fn smoothed_loss(b: &mut Body, rows: &Rows, curve: &Curve) -> &'static str {
     };
     let label_loss = rows.at_label(b, "label_loss", weighted);
     let mean = b.reduce("class_mean", "ReduceMean", weighted, Over::Classes);
-    let label_part = b.apply("label_part", "Mul", &[label_share, label_loss]);
+    let label_part = times(b, label_loss, label_share, ["no_label_share", "label_product", "label_part"]);
     let smooth_part = b.apply("smooth_part", "Mul", &[epsilon, mean]);
     b.apply("smoothed_loss", "Add", &[label_part, smooth_part]);
     b.explain("label smoothing as in PyTorch: the share epsilon goes evenly to all classes, the label included");
@@ -400,9 +451,8 @@ fn loss_scale(b: &mut Body, signature: &Signature, rows: &Rows) -> Option<&'stat
     let dloss = (signature.op == GRAD).then(|| b.widened("wide_dloss", "dloss"));
     match (signature.reduction, dloss) {
         (Reduction::Mean, dloss) => {
-            let total = if b.has("total_weight") { "total_weight" } else { rows.total_weight(b) };
             let dloss = dloss.unwrap_or_else(|| b.number("one", 1.0));
-            Some(b.apply("scale", "Div", &[dloss, total]))
+            Some(rows.mean(b, "scale", "scale_quotient", dloss))
         }
         (Reduction::Sum, dloss) => dloss,
         (Reduction::None, None) => None,
@@ -450,10 +500,7 @@ fn smoothed_gradient(
         }
     };
     let weighted = scaled(b, "scaled_slope", weighted, scale);
-    let shape = b.apply("shape", "Shape", &["logits"]);
-    let class_axis_index = b.integer("class_axis_index", 1);
-    let count = b.gather("class_count", shape, class_axis_index);
-    let count = b.computed("classes", count);
+    let count = b.computed("classes", "class_count");
     let class_share = b.apply("class_share", "Div", &[epsilon, count]);
     let even = b.apply("even_g", "Mul", &[weighted, class_share]);
     let label_slope = rows.at_label(b, "label_slope", weighted);
