@@ -4,7 +4,7 @@ use super::tensor::{Data, Tensor, broadcast_dims, element_count};
 use super::{Call, Fault};
 
 /// Most multiplications one node may need.
-const MAX_WORK: usize = 200_000_000;
+pub(super) const MAX_WORK: usize = 200_000_000;
 
 /// Runs the node if it is of this family.
 pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {

@@ -437,6 +437,23 @@ fn softmax_changes_its_meaning_at_opset_13() {
 }
 
 #[test]
+fn einstein_sums() {
+    let a = floats(&[2, 3], &[1., 2., 3., 4., 5., 6.]);
+    let b = floats(&[2, 3], &[1., 0., 2., 0., 1., 1.]);
+    let equation = |text: &'static str| [("equation", Text(text))];
+    check("Einsum", &[&a, &b], &equation("nc, nc -> n"), vector(&[7., 11.]));
+    check("Einsum", &[&a, &b], &equation("nc,mc->mn"), floats(&[2, 2], &[7., 16., 5., 11.]));
+    check("Einsum", &[&a, &b], &equation("ij,ij->"), Tensor::scalar(18.0));
+    check("Einsum", &[&a], &equation("ji"), floats(&[3, 2], &[1., 4., 2., 5., 3., 6.]));
+    check("Einsum", &[&floats(&[2, 2], &[1., 2., 3., 4.])], &equation("ii->i"), vector(&[1., 4.]));
+    for wrong in ["ij,jk->ik", "ij->i", "ij,ij->z", "ij,ij->ii", "i1,ij->i", "ijk,ij->i"] {
+        let error = fails("Einsum", &[&a, &b], &equation(wrong), 18);
+        assert!(matches!(error, EvaluateError::Shape { .. }), "{wrong}: {error}");
+    }
+    assert!(fails("Einsum", &[&a, &b], &equation("...c,...c->..."), 18).to_string().contains("ellipsis"));
+}
+
+#[test]
 fn products() {
     let a = floats(&[2, 2], &[1., 2., 3., 4.]);
     let b = floats(&[2, 3], &[1., 0., 2., 0., 1., 1.]);
@@ -600,6 +617,7 @@ const OPS: &[&str] = &[
     "Hardmax",
     "MatMul",
     "Gemm",
+    "Einsum",
     "NegativeLogLikelihoodLoss",
     "SoftmaxCrossEntropyLoss",
 ];
@@ -675,6 +693,18 @@ proptest! {
             for result in results {
                 prop_assert_eq!(result.dims.iter().product::<usize>(), result.len());
             }
+        }
+    }
+
+    #[test]
+    fn no_equation_panics(
+        equation in "[a-c]{0,3}(,[a-c. ]{0,3}){0,2}(->[a-c]{0,2})?",
+        inputs in proptest::collection::vec(any_tensor(), 1..4),
+    ) {
+        let node = op("Einsum", inputs.len(), 1, &[("equation", Text(&equation))]);
+        let inputs: Vec<_> = inputs.iter().map(Some).collect();
+        if let Ok(results) = run_node(node, &inputs, 18) {
+            prop_assert_eq!(results[0].dims.iter().product::<usize>(), results[0].len());
         }
     }
 
