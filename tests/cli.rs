@@ -680,6 +680,14 @@ fn doctor_refuses_a_library_that_is_none() {
     assert_eq!(run.json()["report"]["onnxruntime"]["candidates"][0]["problem"], "does not exist");
 }
 
+#[test]
+fn doctor_names_the_variable_that_is_wrong() {
+    let desk = Desk::new();
+    let run = Run::of(desk.command("doctor").env("ORT_DYLIB_PATH", "none.so")).ends(0);
+    assert!(run.stdout.contains("ORT_DYLIB_PATH names none.so"), "{}", run.stdout);
+    assert!(!run.stdout.contains("\n  used "), "{}", run.stdout);
+}
+
 /// The wheel's library, where a virtual environment with onnxruntime is active.
 #[test]
 fn doctor_uses_the_wheel_of_the_active_environment() {

@@ -12,7 +12,7 @@ use super::output::{Page, print};
 use crate::runtime::library::driver::{CudaDriver, cuda_driver};
 use crate::runtime::library::python::{Interpreter, interpreters};
 use crate::runtime::library::registration::registers;
-use crate::runtime::library::{self, Candidate, Origin, Version};
+use crate::runtime::library::{self, Candidate, ENVIRONMENT_VARIABLE, LibraryError, Origin, Version};
 
 /// What ONNX Runtime calls in a plugin.
 const ENTRY: &str = "RegisterCustomOps";
@@ -57,10 +57,10 @@ struct Advice {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let libraries = library::candidates(arguments.onnxruntime.as_deref());
-    let used = libraries.iter().find(|candidate| candidate.usable());
-    let findings =
-        Findings { plugin: look_at_plugin(used), libraries, pythons: interpreters().collect(), cuda: cuda_driver() };
+    let pythons: Vec<Interpreter> = interpreters().collect();
+    let libraries = library::candidates(arguments.onnxruntime.as_deref(), &pythons);
+    let plugin = look_at_plugin(library::choose(&libraries).ok());
+    let findings = Findings { plugin, libraries, pythons, cuda: cuda_driver() };
     if arguments.json {
         print(&format!("{:#}\n", findings.object()))?;
     } else {
@@ -95,7 +95,7 @@ fn look_at_plugin(runtime: Option<&Candidate>) -> Plugin {
 
 impl Findings {
     fn used(&self) -> Option<&Candidate> {
-        self.libraries.iter().find(|candidate| candidate.usable())
+        library::choose(&self.libraries).ok()
     }
 
     /// Whether some Python has an ONNX Runtime that the plugin can be registered in.
@@ -118,17 +118,34 @@ impl Findings {
             }),
             _ => {}
         }
-        if self.used().is_none() {
-            let libraries = if self.python_runtime() {
-                "the plugin works in the Python above, but elonnx itself needs a library: `pip install 'onnxruntime>=1.20'` \
-                 in a virtual environment and activate it, or give its path with --onnxruntime or in ORT_DYLIB_PATH"
-            } else {
-                "`pip install onnxruntime` brings one (activate the virtual environment first), or give its path with \
-                 --onnxruntime or in ORT_DYLIB_PATH"
-            };
-            advice.push(Advice { missing: "onnxruntime", advice: libraries.to_owned() });
+        if let Err(error) = library::choose(&self.libraries) {
+            advice.push(Advice { missing: "onnxruntime", advice: self.advice_on_library(&error) });
         }
         advice
+    }
+
+    fn advice_on_library(&self, error: &LibraryError) -> String {
+        match error {
+            LibraryError::Named { path, origin: Origin::Environment, .. } => format!(
+                "{ENVIRONMENT_VARIABLE} names {}, which cannot be used, and no other is taken in its stead; unset the \
+                 variable, or give it the path of a library of version {}.{} or newer",
+                path.display(),
+                library::OLDEST.major,
+                library::OLDEST.minor
+            ),
+            LibraryError::Named { path, .. } => {
+                format!("--onnxruntime names {}, which cannot be used; leave it out, or name another", path.display())
+            }
+            LibraryError::NotFound { .. } if self.python_runtime() => format!(
+                "the plugin works in the Python above, but elonnx itself needs a library: \
+                 `pip install 'onnxruntime>=1.20'` in a virtual environment and activate it, or give its path with \
+                 --onnxruntime or in {ENVIRONMENT_VARIABLE}"
+            ),
+            LibraryError::NotFound { .. } => format!(
+                "`pip install onnxruntime` brings one (activate the virtual environment first), or give its path with \
+                 --onnxruntime or in {ENVIRONMENT_VARIABLE}"
+            ),
+        }
     }
 
     fn object(&self) -> serde_json::Value {
@@ -255,8 +272,8 @@ mod tests {
             },
             libraries: vec![
                 Candidate {
-                    path: "/usr/lib/libonnxruntime.so".into(),
-                    origin: Origin::Environment,
+                    path: "/old/capi/libonnxruntime.so".into(),
+                    origin: Origin::PythonWheel { python: "/old/bin/python".into() },
                     version: Some(Version { major: 1, minor: 16, patch: 3 }),
                     problem: Some("is 1.16.3; elonnx needs 1.17 or newer".into()),
                 },
@@ -298,9 +315,9 @@ Plugin
               loads, and ONNX Runtime 1.32.0 registers it
 
 ONNX Runtime libraries (1.17 or newer is needed)
-  no          /usr/lib/libonnxruntime.so is 1.16.3; elonnx needs 1.17 or
-              newer
-              from ORT_DYLIB_PATH
+  no          /old/capi/libonnxruntime.so is 1.16.3; elonnx needs 1.17
+              or newer
+              from wheel of /old/bin/python
   used        1.32.0
               /venv/capi/libonnxruntime.so.1.32.0
               from wheel of /venv/bin/python
@@ -330,6 +347,17 @@ Nothing is missing.
         assert!(findings.advice()[1].advice.starts_with("`pip install onnxruntime`"));
         let text = shown(&findings);
         assert!(text.contains("What to do\n  plugin      found no libelonnx.so\n"), "{text}");
+    }
+
+    #[test]
+    fn a_wrong_variable_is_not_passed_over() {
+        let mut findings = complete();
+        findings.libraries[0].origin = Origin::Environment;
+        assert!(findings.used().is_none());
+        let advice = &findings.advice()[0];
+        assert_eq!(advice.missing, "onnxruntime");
+        assert!(advice.advice.starts_with("ORT_DYLIB_PATH names /old/capi/libonnxruntime.so"), "{}", advice.advice);
+        assert_eq!(findings.object()["report"]["onnxruntime"]["used"], serde_json::Value::Null);
     }
 
     #[test]

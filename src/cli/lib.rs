@@ -30,8 +30,9 @@ pub enum PluginError {
     Environment(PathBuf),
     /// Nowhere.
     #[error(
-        "found no {} in {}. `cargo install` installs the program only: in a checkout of elonnx, `cargo build --release` \
-         makes target/release/{0}; copy it beside the program, or name it in {ENVIRONMENT_VARIABLE}",
+        "found no {} in {}. `cargo install` installs the program only: in a checkout of elonnx, \
+         `cargo build --release` makes target/release/{0}; copy it beside the program, or name it in \
+         {ENVIRONMENT_VARIABLE}",
         file_name(), looked_at.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NotFound {

@@ -461,8 +461,8 @@ impl Document {
         Ok(())
     }
 
-    /// Whether [`Self::save`] would refuse `path`, without writing anything. What only the attempt can tell (no room, no
-    /// permission) is not looked at.
+    /// Whether [`Self::save`] would refuse `path`, without writing anything. What only the attempt can tell (no room,
+    /// no permission) is not looked at.
     ///
     /// # Errors
     /// Those of [`Self::save`].

@@ -189,8 +189,8 @@ pub enum ModelError {
     },
     /// A data file that is a symbolic link out of the model's folder, in a model that is written to another folder.
     #[error(
-        "tensor '{tensor}': its data file {} is a symbolic link out of the model's folder, to {}, which is not followed \
-         into another folder; write the new model beside the old one (-o in the same folder), or put the file itself in \
+        "tensor '{tensor}': its data file {} is a symbolic link out of the model's folder, to {}, which is not \
+         followed into another folder; write the new model beside the old one (-o in the same folder), or put the file itself in \
          the link's place first",
         path.display(), target.display()
     )]

@@ -3,8 +3,9 @@
 //! A model's tensors may lie in files beside it; `location` is relative to the model's folder. Editing a model never
 //! reads them, and writing it to the folder it came from leaves them where they are. When the model is written to
 //! another folder, each data file is copied there under the same relative location (holes stay holes, and on file
-//! systems that share blocks between copies no data is moved), or hard-linked where the caller asks for it. Locations inside the model are never
-//! rewritten, so old and new model stay byte-comparable and either can be moved with its data.
+//! systems that share blocks between copies no data is moved), or hard-linked where the caller asks for it. Locations
+//! inside the model are never rewritten, so old and new model stay byte-comparable and either can be moved with its
+//! data.
 //!
 //! Links are not the default: onnx 1.23 in Python refuses to load a data file with more than one hard link, under
 //! either name, and a tool that overwrites the weights of one model in place would change both.

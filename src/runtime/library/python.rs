@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 /// How long an interpreter may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest answer in bytes; it has a few hundred.
+const MAX_ANSWER: u64 = 1 << 16;
 
 /// Prints one JSON object. Imports nothing of onnxruntime (which takes a second); looks away from the working
 /// directory, where a stray `json.py` would be run.
@@ -170,8 +174,8 @@ fn run(program: &Path) -> Result<Vec<u8>, String> {
         .spawn()
         .map_err(|error| format!("does not start: {error}"))?;
     let start = Instant::now();
+    let answer = drain(&mut child);
     let status = loop {
-        // the answer is far smaller than a pipe's buffer, so it may be read when the program has ended
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if start.elapsed() > PATIENCE => {
@@ -187,11 +191,25 @@ fn run(program: &Path) -> Result<Vec<u8>, String> {
     if !status.success() {
         return Err(format!("does not run ({status})"));
     }
-    let mut output = Vec::new();
-    if let Some(pipe) = child.stdout.as_mut() {
-        pipe.take(1 << 16).read_to_end(&mut output).map_err(|error| format!("gave no answer: {error}"))?;
+    // a process that it left behind may hold the pipe open
+    let left = PATIENCE.saturating_sub(start.elapsed());
+    answer.recv_timeout(left).map_err(|_| format!("gave no whole answer in {} seconds", PATIENCE.as_secs()))
+}
+
+/// Reads all that the program prints while it runs, so that it never waits for a full pipe; the answer is
+/// the beginning.
+fn drain(child: &mut Child) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    if let Some(mut pipe) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut output = Vec::new();
+            // what cannot be read makes an answer that is not understood; nobody may wait for it any more
+            let _ = pipe.by_ref().take(MAX_ANSWER).read_to_end(&mut output);
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+            let _ = sender.send(output);
+        });
     }
-    Ok(output)
+    receiver
 }
 
 #[cfg(test)]
@@ -218,6 +236,21 @@ mod tests {
         assert_eq!(interpreter.problem.as_deref(), Some("gave an answer that is not understood"));
         let interpreter = ask("PATH", Path::new("/nonexistent/python3"));
         assert!(interpreter.problem.is_some_and(|p| p.starts_with("does not start")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_prints_without_need_is_not_waited_for() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("python3");
+        // more than any pipe's buffer
+        std::fs::write(&program, "#!/bin/sh\nhead -c 4000000 /dev/zero\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let start = Instant::now();
+        let interpreter = ask("PATH", &program);
+        assert_eq!(interpreter.problem.as_deref(), Some("gave an answer that is not understood"));
+        assert!(start.elapsed() < PATIENCE / 2);
     }
 
     #[test]
