@@ -54,6 +54,8 @@ fn two_gib_are_read_but_not_written() {
     assert_eq!(document.encoded_len() as u64, head.len() as u64 + length);
     let error = document.save(folder.path().join("new.onnx"), ExternalData::Link).unwrap_err();
     assert!(matches!(&error, ModelError::TooLarge { .. }) && error.to_string().contains("external data"), "{error}");
+    let error = document.check_save(folder.path().join("new.onnx")).unwrap_err();
+    assert!(matches!(&error, ModelError::TooLarge { .. }), "{error}");
 }
 
 const CHILD: &str = "ELONNX_TEST_SAVE_TO";
