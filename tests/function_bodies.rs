@@ -204,7 +204,7 @@ fn bodies_stay_small() {
     let base = signature(LOSS_OP, DataType::Float, Reduction::Mean, Bonus::Log);
     for opset in OPSETS {
         let nodes = function_for(&base, opset).node.len();
-        assert!(nodes < 60, "{nodes} nodes at opset {opset}");
+        assert!(nodes <= 60, "{nodes} nodes at opset {opset}");
     }
 }
 

@@ -90,7 +90,7 @@ impl Rows {
         let (logits, top_class) = (self.logits, b.arg_max("top_class", self.logits));
         leave_out(b, logits, top_class, "top", "top_m");
         let exponentials =
-            exponentials(b, logits, "top", ["finite_top", "shifted_by_top", "below_top", "exponentials"]);
+            exponentials(b, logits, "top", ["finite_top", "shifted_by_top", "above_top", "below_top", "exponentials"]);
         let sum = b.reduce("sum", "ReduceSum", exponentials, Over::Classes);
         let sum_of_others = b.apply("sum_of_others", "Sub", &[sum, exponentials]);
         let log_sum = b.apply("log_sum_of_others", "Log", &[sum_of_others]);
@@ -187,11 +187,12 @@ fn leave_out(b: &mut Body, logits: &str, class: &str, logit: &'static str, m: &'
         b,
         other_logits,
         maximum,
-        ["finite_largest_other", "shifted_others", "below_largest_other", "others"],
+        ["finite_largest_other", "shifted_others", "above_largest_other", "below_largest_other", "others"],
     );
     let sum = b.reduce("sum_or_none", "ReduceSum", others, Over::Classes);
     let one = b.number("one", 1.0);
-    let sum = b.apply("others_sum", "Max", &[sum, one]);
+    let is_none = b.apply("no_other_left", "Less", &[sum, one]);
+    let sum = b.apply("others_sum", "Where", &[is_none, one, sum]);
     b.explain("the largest counts 1; 0 where all are masked (-inf): no share for anyone, and m is -inf by the gap");
     let log_sum = b.apply("log_others_sum", "Log", &[sum]);
     let gap = b.apply("gap", "Sub", &[maximum, logit]);
@@ -204,13 +205,15 @@ fn exponentials(
     b: &mut Body,
     logits: &str,
     largest: &str,
-    [finite, shifted, below, output]: [&'static str; 4],
+    [finite, shifted, above, below, output]: [&'static str; 5],
 ) -> &'static str {
     let (lowest, highest, zero) = (b.lowest(), b.highest(), b.number("zero", 0.0));
     b.apply(finite, "Clip", &[largest, lowest, highest]);
     b.explain("finite, for inf - inf is no number");
     b.apply(shifted, "Sub", &[logits, finite]);
-    b.apply(below, "Min", &[shifted, zero]);
+    b.apply(above, "Less", &[zero, shifted]);
+    b.apply(below, "Where", &[above, zero, shifted]);
+    b.explain("what a Min would do, but that loses NaN in ONNX Runtime 1.17 where the last axis has length 1");
     b.apply(output, "Exp", &[below])
 }
 
