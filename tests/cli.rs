@@ -648,7 +648,9 @@ fn lib_of_a_lonely_program_says_how_to_get_the_plugin() {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("bin")).unwrap();
     let lonely = desk.path("bin/elonnx");
-    std::fs::copy(assert_cmd::cargo::cargo_bin!("elonnx"), &lonely).unwrap();
+    // by another process: one that a test beside this starts would inherit our open file and make it "busy" to run
+    let copied = Command::new("cp").arg(assert_cmd::cargo::cargo_bin!("elonnx")).arg(&lonely).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(&lonely);
     command.arg("lib").current_dir(desk.0.path()).env_remove("ELONNX_LIB");
     Run::of(&mut command).ends(1).says(&["cargo install", "cargo build --release", "ELONNX_LIB"]);

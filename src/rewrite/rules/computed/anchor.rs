@@ -60,13 +60,18 @@ fn exponentials_of(context: &Context, id: NodeId) -> Option<(String, i64)> {
     Some((logits.unwrap_or_else(|| shifted.to_owned()), axis))
 }
 
-/// What a value is before it is kept within constant bounds.
+/// What a value is before it is kept within constant bounds, by Clip, Min, Max or a choice.
 fn behind_clamps<'g>(context: &Context<'g>, value: &'g str) -> &'g str {
     let clamped = context.index.producer(value).map(|id| context.graph.node(id)).and_then(|node| match node.op() {
         "Clip" => node.input_at(0),
         "Min" | "Max" => match (node.input_at(0), node.input_at(1)) {
             (Some(a), Some(b)) if is_filled_with_a_constant(context, b) => Some(a),
             (Some(a), Some(b)) if is_filled_with_a_constant(context, a) => Some(b),
+            _ => None,
+        },
+        "Where" => match (node.input_at(1), node.input_at(2)) {
+            (Some(a), Some(b)) if is_filled_with_a_constant(context, a) => Some(b),
+            (Some(a), Some(b)) if is_filled_with_a_constant(context, b) => Some(a),
             _ => None,
         },
         _ => None,
