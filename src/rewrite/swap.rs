@@ -237,14 +237,13 @@ impl Swap<'_, '_> {
     ) -> String {
         let plain = self.found.loss_shape == LossShape::AsIs && self.found.scale == 1.0 && self.same_type_as_loss();
         let made = if plain { self.found.loss.clone() } else { self.fresh(&format!("{}_rows", self.found.loss)) };
-        let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
         let old = self.context.graph.node(self.found.at).describe();
         let node = stamped(LOSS_OP, self.found.rule)
             .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&self.name)
             .metadata(NODE_REPLACED, &old)
-            .inputs([logits, labels, weights, &bonus_weight])
+            .inputs([logits, labels, weights])
             .outputs(std::iter::once(made.as_str()).chain(margin))
             .build();
         self.insert(node);
@@ -365,15 +364,15 @@ impl Swap<'_, '_> {
     ) {
         let at = gradient.node;
         let direct = back.is_none() && gradient.bias.is_none();
-        let made = if direct { gradient.dlogits.clone() } else { self.fresh(&format!("{}_float32", gradient.dlogits)) };
-        let bonus_weight = self.found.bonus_weight.clone().unwrap_or_default();
+        let made =
+            if direct { gradient.dlogits.clone() } else { self.fresh(&format!("{}_computed", gradient.dlogits)) };
         let old = self.context.graph.node(at);
         let mut builder = stamped(GRAD_OP, self.found.rule)
             .attributes(attributes(loss))
             .domain(DOMAIN)
             .name(&format!("{}/{GRAD_OP}", old.label()))
             .metadata(NODE_REPLACED, &old.describe())
-            .inputs([&gradient.dloss, logits, labels, weights, &bonus_weight, margin])
+            .inputs([&gradient.dloss, logits, labels, weights, "", margin])
             .outputs([&made]);
         if let Some(doc) = &old.doc_string {
             builder = builder.doc_string(doc);

@@ -7,7 +7,7 @@
 //! | `negative-log-likelihood` | `LogSoftmax` + `NegativeLogLikelihoodLoss` (also ORT's `…Internal`) |
 //! | `computed` | any spelling in elementary ops, by what it computes |
 //! | `other-loss` | names what is none of these, to leave it alone |
-//! | `training-pair` | the gradient that belongs to a loss found by the first two |
+//! | `training-pair` | the gradient that belongs to a cross entropy found by its node |
 
 mod computed;
 pub(crate) mod encouraging_op;
@@ -48,7 +48,7 @@ impl<'g> Context<'g> {
         Context { graph, index: GraphIndex::new(graph), shapes: Shapes::new(graph, opset), opset, place }
     }
 
-    /// The operator's type name of `value`'s elements, if known.
+    /// Element type of `value`, if known.
     pub fn data_type(&self, value: &str) -> Option<DataType> {
         self.shapes.data_type(value).and_then(|t| DataType::try_from(t).ok())
     }
@@ -109,7 +109,6 @@ pub(crate) struct Match {
     /// The labels must be flattened to one axis.
     pub flatten_labels: bool,
     pub class_weights: Option<String>,
-    pub bonus_weight: Option<String>,
     /// Its parameters; cross entropy has `bonus_weight` 0.
     pub parameters: EncouragingLoss,
     /// Whether it is the encouraging loss, so that its bonus carries over.
@@ -128,6 +127,38 @@ pub(crate) struct Match {
     pub at: NodeId,
     pub gradient: Option<GradientMatch>,
     pub notes: Vec<String>,
+}
+
+impl Match {
+    /// The cross entropy that the node `at` is: the match of a structural rule, which adds what is special to it.
+    fn cross_entropy(
+        context: &Context,
+        rule: &'static str,
+        at: NodeId,
+        [logits, labels, loss]: [&str; 3],
+        parameters: EncouragingLoss,
+    ) -> Match {
+        Match {
+            rule,
+            what: "cross entropy".into(),
+            logits: logits.to_owned(),
+            class_axis: ClassAxis::One,
+            labels: labels.to_owned(),
+            flatten_labels: false,
+            class_weights: context.graph.node(at).input_at(2).map(str::to_owned),
+            parameters,
+            encouraging: false,
+            loss: loss.to_owned(),
+            loss_shape: LossShape::AsIs,
+            scale: 1.0,
+            loss_type: None,
+            log_prob: None,
+            nodes: vec![at],
+            at,
+            gradient: None,
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// Everything found in one graph.

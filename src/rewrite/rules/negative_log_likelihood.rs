@@ -4,7 +4,7 @@ use crate::loss::EncouragingLoss;
 use crate::model::NodeId;
 
 use super::softmax_cross_entropy::{check_labels, ignore_index, reduction};
-use super::{ClassAxis, Context, LossShape, Match, Refusal};
+use super::{Context, Match, Refusal};
 
 pub(super) const RULE: &str = "negative-log-likelihood";
 
@@ -23,27 +23,8 @@ pub(super) fn find(context: &Context, id: NodeId) -> Option<Result<Match, Refusa
             .ignore_index(ignore_index(context, id).map_err(refuse)?)
             .build()
             .map_err(|e| refuse(e.to_string()))?;
-        Ok(Match {
-            rule: RULE,
-            what: "cross entropy".into(),
-            logits: logits.to_owned(),
-            class_axis: ClassAxis::One,
-            labels: labels.to_owned(),
-            flatten_labels: false,
-            class_weights: node.input_at(2).map(str::to_owned),
-            bonus_weight: None,
-            parameters,
-            encouraging: false,
-            loss: loss.to_owned(),
-            loss_shape: LossShape::AsIs,
-            scale: 1.0,
-            loss_type: None,
-            log_prob: None,
-            nodes: vec![softmax, id],
-            at: id,
-            gradient: None,
-            notes: Vec::new(),
-        })
+        let nodes = vec![softmax, id];
+        Ok(Match { nodes, ..Match::cross_entropy(context, RULE, id, [logits, labels, loss], parameters) })
     };
     Some(read())
 }

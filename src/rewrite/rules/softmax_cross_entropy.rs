@@ -3,7 +3,7 @@
 use crate::loss::{EncouragingLoss, Reduction};
 use crate::model::{DataType, NodeId};
 
-use super::{ClassAxis, Context, LossShape, Match, Refusal, exporter_metadata};
+use super::{Context, Match, Refusal, exporter_metadata};
 
 pub(super) const RULE: &str = "softmax-cross-entropy";
 
@@ -32,27 +32,9 @@ pub(super) fn find(context: &Context, id: NodeId) -> Result<Match, Refusal> {
         Some(t) if internal && t != 0 => i32::try_from(t).ok().and_then(|t| DataType::try_from(t).ok()),
         _ => None,
     };
-    Ok(Match {
-        rule: RULE,
-        what: "cross entropy".into(),
-        logits: logits.to_owned(),
-        class_axis: ClassAxis::One,
-        labels: labels.to_owned(),
-        flatten_labels: false,
-        class_weights: node.input_at(2).map(str::to_owned),
-        bonus_weight: None,
-        parameters,
-        encouraging: false,
-        loss: loss.to_owned(),
-        loss_shape: LossShape::AsIs,
-        scale: 1.0,
-        loss_type,
-        log_prob: node.output_at(1).map(str::to_owned),
-        nodes: vec![id],
-        at: id,
-        gradient: None,
-        notes,
-    })
+    let log_prob = node.output_at(1).map(str::to_owned);
+    let found = Match::cross_entropy(context, RULE, id, [logits, labels, loss], parameters);
+    Ok(Match { loss_type, log_prob, notes, ..found })
 }
 
 /// The attribute `reduction`, "mean" where absent.

@@ -188,7 +188,6 @@ impl Piece {
             labels: labels.to_owned(),
             flatten_labels: flatten,
             class_weights: fit.class_weights,
-            bonus_weight: None,
             parameters,
             encouraging: fit.encouraging,
             loss: output.to_owned(),
