@@ -154,6 +154,8 @@ def decomposed_whole(problem):
 
 def patched(model, elonnx):
     """What `elonnx patch` makes of a model: our operators with their function bodies."""
+    if not pathlib.Path(elonnx).is_file():
+        raise RuntimeError(f"no elonnx at {elonnx}; build it with `cargo build --release`, or name it with --elonnx")
     with tempfile.TemporaryDirectory() as folder:
         before, after = pathlib.Path(folder) / "before.onnx", pathlib.Path(folder) / "after.onnx"
         onnx.save(model, before)

@@ -7,8 +7,8 @@ NAME = 40
 HEAD = ["cold", "median", "warm", "GB/s", "× copy", "speedup"]
 SMALL_HEAD = ["min", "median", "speedup"]
 LEGEND = """\
-ms per run. cold and median: least and median time over all buffers in turn, which are together larger
-than the last-level cache; warm: least time on one buffer again and again, where it fits that cache.
+ms per run. cold and median: least and median time over all buffers in turn, which are together
+larger than the last-level cache; warm: least time on one buffer again and again, where it fits.
 GB/s: the matrix read once (loss) or read and written once (with a gradient); a form that moves more
 than that shows less. × copy: time over that of the copy. speedup: over SoftmaxCrossEntropyLoss,
 which makes no gradient, in the ONNX Runtime named first, with as many threads."""
