@@ -100,8 +100,9 @@ class Bound:
             every["margin"] = margin
         return {name: every[name] for name in wanted}
 
-    def run(self, i):
-        self.session.run_with_iobinding(self._bindings[i])
+    def run_each(self, indices):
+        for i in indices:
+            self.session.run_with_iobinding(self._bindings[i])
 
 
 def output_shape(name, problem):
@@ -116,7 +117,7 @@ def complaint(bound, problem, case):
     """Runs once; None if every output is right."""
     for array in bound.outputs[0].values():
         array[...] = np.nan
-    bound.run(0)
+    bound.run_each([0])
     found = (problem.complaint(name, array, case.bonus_weight) for name, array in bound.outputs[0].items())
     return next(filter(None, found), None)
 
@@ -130,7 +131,7 @@ def measure(case, problem, task, say):
     elif problem.small:
         say.times(case.name, per_node=per_node(model, case.plugin, problem, task), role=case.role)
     else:
-        times = timing.cold_and_warm(bound.run, problem, task)
+        times = timing.cold_and_warm(bound.run_each, problem, task)
         passes = 2 if {"dlogits"} & set(bound.outputs[0]) else 1
         say.times(case.name, **times, bytes=passes * problem.bytes, role=case.role)
 
@@ -146,8 +147,7 @@ def per_node(model, plugin, problem, task):
         bound = Bound(make_session(built, task, plugin, optimise=False), problem, 1)
 
         def one_pass():
-            for _ in range(RUNS_PER_SAMPLE):
-                bound.run(0)
+            bound.run_each([0] * RUNS_PER_SAMPLE)
 
         times.append(timing.samples(one_pass, RUNS_PER_SAMPLE, 4 * task["repeat"], task["seconds"]))
         del bound
@@ -159,7 +159,7 @@ def kernels_run(model, plugin, problem, task):
     """How many kernels one run calls, by ONNX Runtime's own profile."""
     with tempfile.TemporaryDirectory() as folder:
         session = make_session(model, task, plugin, optimise=False, profile=f"{folder}/profile")
-        Bound(session, problem, 1).run(0)
+        Bound(session, problem, 1).run_each([0])
         events = json.loads(pathlib.Path(session.end_profiling()).read_text())
     return sum(event.get("name", "").endswith("_kernel_time") for event in events)
 

@@ -65,16 +65,17 @@ def measure(name, run, weight, problem, task, say):
         if wrong:
             say.skipped(name, wrong)
             return
+
+    def run_each(indices):
+        for i in indices:
+            run(logits[i], labels)
+
     if not problem.small:
-        times = timing.cold_and_warm(lambda i: run(logits[i], labels), problem, task)
+        times = timing.cold_and_warm(run_each, problem, task)
         say.times(name, **times, bytes=len(outputs) * problem.bytes)
         return
 
-    def one_pass():
-        for _ in range(CALLS_PER_SAMPLE):
-            run(logits[0], labels)
-
-    times = timing.samples(one_pass, CALLS_PER_SAMPLE, 4 * task["repeat"], task["seconds"])
+    times = timing.samples(lambda: run_each([0] * CALLS_PER_SAMPLE), CALLS_PER_SAMPLE, 4 * task["repeat"], task["seconds"])
     say.times(name, per_node=[min(times), statistics.median(times)])
 
 

@@ -20,24 +20,15 @@ def samples(one_pass, runs_per_pass, repeat, seconds):
     return found
 
 
-def cold_and_warm(run, problem, task):
-    """`run(i)` on every buffer in turn, so that none is still in a cache, and on the first one again and again.
+def cold_and_warm(run_each, problem, task):
+    """`run_each(indices)` on every buffer in turn, so that none is still in a cache, and on the first again and again.
 
     The latter only where a buffer fits the last-level cache; elsewhere it would be a second cold measurement.
     """
     copies, limits = problem.copies, (task["repeat"], task["seconds"])
-
-    def cold():
-        for i in range(copies):
-            run(i)
-
-    def warm():
-        for _ in range(copies):
-            run(0)
-
-    times = {"cold": samples(cold, copies, *limits)}
+    times = {"cold": samples(lambda: run_each(range(copies)), copies, *limits)}
     if problem.can_be_warm:
-        times["warm"] = samples(warm, copies, *limits)
+        times["warm"] = samples(lambda: run_each([0] * copies), copies, *limits)
     return times
 
 
@@ -51,7 +42,12 @@ def copy_times(problem, task):
     parts = [slice(a, b) for a, b in zip(bounds, bounds[1:])]
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        def copy(i):
-            list(pool.map(lambda part: np.copyto(targets[i][part], sources[i][part]), parts))
+        def copy_each(indices):
+            # handing work to a thread takes some 50 µs, so each gets its part of all buffers at once
+            list(pool.map(lambda part: copy_part(part, indices), parts))
 
-        return cold_and_warm(copy, problem, task)
+        def copy_part(part, indices):
+            for i in indices:
+                np.copyto(targets[i][part], sources[i][part])
+
+        return cold_and_warm(copy_each, problem, task)
