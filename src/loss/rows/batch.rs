@@ -128,6 +128,13 @@ impl Batch {
         slopes: f64, "weight · scale · f′(m).";
     }
 
+    /// References and sums.
+    #[inline(always)]
+    pub fn statistics_mut(&mut self) -> (&mut [f64], &mut [f64]) {
+        // SAFETY: `begin` fills `len` numbers of every column.
+        unsafe { (self.references.first_mut(self.len), self.sums.first_mut(self.len)) }
+    }
+
     /// What the slope of a row is multiplied with.
     #[inline(always)]
     pub fn set_scale(&mut self, row: usize, scale: f64) {

@@ -289,7 +289,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         let mut batch = Batch::new();
         let mut scratch = Scratch::new();
         let mut partial = Partial::default();
-        for tile in units.filter_map(|unit| layout.tile(unit, classes)) {
+        for unit in units.clone() {
+            let Some(tile) = layout.tile(unit, classes) else { continue };
+            let next = if unit + 1 < units.end { layout.tile(unit + 1, classes) } else { None };
             let start = tile.batch_start * self.shape.inner() + tile.inner_start;
             self.begin(&mut batch, start..start + tile.rows(), job)?;
             if batch.classes().iter().all(|&class| class == IGNORED) {
@@ -308,7 +310,10 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 }
             } else {
                 // SAFETY: the tile lies within the logits.
-                unsafe { tile::statistics::<T>(self.isa, &tile, self.logits.as_ptr(), &mut scratch, &mut batch) };
+                unsafe {
+                    let from = self.logits.as_ptr();
+                    tile::statistics::<T>(self.isa, &tile, next.as_ref(), from, &mut scratch, &mut batch);
+                }
             }
             self.finish(&mut batch, job, lanes, from_margins, &mut partial);
             if let Some(gradient) = &job.gradient {
@@ -321,7 +326,17 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 // SAFETY: the tile lies within logits and gradient; its rows are this thread's.
                 unsafe {
                     let (isa, stream) = (self.isa, gradient.stream);
-                    tile::write_gradient::<T>(isa, &tile, from, &mut scratch, &batch, source, to, stream);
+                    tile::write_gradient::<T>(
+                        isa,
+                        &tile,
+                        next.as_ref(),
+                        from,
+                        &mut scratch,
+                        &batch,
+                        source,
+                        to,
+                        stream,
+                    );
                 }
             }
             self.mend(&batch, job, from_margins, &mut partial);

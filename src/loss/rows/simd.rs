@@ -97,6 +97,8 @@ pub trait Simd: Copy {
     type F32: Vector<Real = f32>;
     type F64: Vector<Real = f64>;
 
+    /// Brings the line at this address, which may be any, closer.
+    unsafe fn prefetch<X>(address: *const X);
     unsafe fn load_f16(from: *const f16) -> Self::F32;
     unsafe fn store_f16(x: Self::F32, to: *mut f16);
     /// Past the caches; `to` is aligned to the bytes written.

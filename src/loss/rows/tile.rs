@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::batch::{Batch, IGNORED, MOST_ROWS};
+use super::batch::{Batch, MOST_ROWS};
 use super::contiguous::unaligned;
 use super::exp::exp;
 use super::isa::with_isa;
@@ -57,6 +57,39 @@ pub struct Tile {
     pub inner: usize,
 }
 
+/// Goes through the scratch area as the logits lie in memory: inner axis, classes, batch.
+struct Places<R> {
+    entry: *mut R,
+    place: *mut R,
+    class: usize,
+    inner: usize,
+    pitch: usize,
+}
+
+impl<R> Places<R> {
+    /// # Safety
+    /// As [`Tile::places`]; not called more often than there are numbers left.
+    #[inline(always)]
+    unsafe fn next(&mut self, tile: &Tile) -> *mut R {
+        let place = self.place;
+        self.inner += 1;
+        if self.inner < tile.run {
+            self.place = place.wrapping_add(1);
+            return place;
+        }
+        self.inner = 0;
+        self.class += 1;
+        if self.class == tile.classes {
+            self.class = 0;
+            self.entry = self.entry.wrapping_add(tile.run);
+            self.place = self.entry;
+        } else {
+            self.place = place.wrapping_add(self.pitch + 1 - tile.run);
+        }
+        place
+    }
+}
+
 /// What the gradient is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -89,6 +122,28 @@ impl Tile {
         self.chunk(number_bytes) == self.classes
     }
 
+    /// Entries that lie side by side in the logits and are transposed together: all of their classes are wanted.
+    fn entries_staged(&self, start: usize, end: usize) -> usize {
+        if end - start == self.classes { (STAGED / (self.classes * self.run)).max(1) } else { 1 }
+    }
+
+    /// Where the numbers of entry `batch` lie in the scratch area, from its `done`th number on, in the order of the
+    /// logits.
+    ///
+    /// # Safety
+    /// `numbers` is that of a [`Scratch`] for this tile.
+    #[inline(always)]
+    unsafe fn places<R>(&self, numbers: *mut R, batch: usize, done: usize) -> Places<R> {
+        let (class, inner) = (done / self.run, done % self.run);
+        let pitch = self.pitch();
+        // SAFETY: the caller's.
+        let (entry, place) = unsafe {
+            let entry = numbers.add(batch * self.run);
+            (entry, entry.add(class * pitch + inner))
+        };
+        Places { entry, place, class, inner, pitch }
+    }
+
     /// Index in the logits of a class of a batch entry's first row.
     fn index(&self, batch: usize, class: usize) -> usize {
         ((self.batch_start + batch) * self.classes + class) * self.inner + self.inner_start
@@ -100,18 +155,27 @@ with_isa! {
     ///
     /// # Safety
     /// The instruction set is available; the tile lies within the logits.
-    fn statistics<T: Packed>(tile: &Tile, logits: *const T, scratch: &mut Scratch, batch: &mut Batch) = statistics_in;
+    fn statistics<T: Packed>(
+        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &mut Batch
+    ) = statistics_in;
     /// The gradient of all rows.
     ///
     /// # Safety
     /// As [`statistics`], and for the output too.
     fn write_gradient<T: Packed>(
-        tile: &Tile, logits: *const T, scratch: &mut Scratch, batch: &Batch, source: Source, output: *mut T, stream: bool
+        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &Batch, source: Source,
+        output: *mut T, stream: bool
     ) = write_gradient_in;
 }
 
 #[inline(always)]
-unsafe fn statistics_in<S: Simd, T: Packed>(tile: &Tile, logits: *const T, scratch: &mut Scratch, batch: &mut Batch) {
+unsafe fn statistics_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    next: Option<&Tile>,
+    logits: *const T,
+    scratch: &mut Scratch,
+    batch: &mut Batch,
+) {
     let lanes = T::Vector::<S>::LANES;
     let (pitch, chunk, rows) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()), tile.rows());
     let numbers = scratch.numbers.as_mut_ptr().cast::<T::Compute>();
@@ -138,21 +202,43 @@ unsafe fn statistics_in<S: Simd, T: Packed>(tile: &Tile, logits: *const T, scrat
                 }
             }
             for row in (0..padded).step_by(lanes) {
-                sum_column::<S, T>(numbers.add(row), pitch, end - start, references.add(row), sums.add(row));
+                let ahead = ahead(tile, next, logits, start, row);
+                sum_column::<S, T>(numbers.add(row), pitch, ahead, end - start, references.add(row), sums.add(row));
             }
-            for row in 0..rows {
-                let reference = references.add(row).read().to_f64();
-                let sum = sums.add(row).read().to_f64();
-                if start > 0 {
-                    let shrunk = Lane(batch.references()[row] - reference).exp().0 * batch.sums()[row];
-                    batch.sums_mut()[row] = shrunk + sum;
-                } else {
-                    batch.sums_mut()[row] = sum;
+            let (all_references, all_sums) = batch.statistics_mut();
+            if start == 0 {
+                for row in 0..rows {
+                    all_references[row] = references.add(row).read().to_f64();
+                    all_sums[row] = sums.add(row).read().to_f64();
                 }
-                batch.references_mut()[row] = reference;
+            } else {
+                for row in 0..rows {
+                    let reference = references.add(row).read().to_f64();
+                    let before = all_sums[row] * Lane(all_references[row] - reference).exp().0;
+                    all_references[row] = reference;
+                    all_sums[row] = before + sums.add(row).read().to_f64();
+                }
             }
             start = end;
         }
+    }
+}
+
+/// What of the next tile lies where this one's column does.
+struct Ahead<T> {
+    first: *const T,
+    stride: usize,
+}
+
+/// The next tile is fetched while this one is computed with: its runs lie too far apart for the machine to see them
+/// coming. Without a next tile, or where tiles lie in one piece, this gives what has been read already.
+#[inline(always)]
+fn ahead<T>(tile: &Tile, next: Option<&Tile>, logits: *const T, class: usize, row: usize) -> Ahead<T> {
+    match next {
+        Some(next) if tile.run > MOST_LANES => {
+            Ahead { first: logits.wrapping_add(next.index(0, class) + row), stride: tile.inner }
+        }
+        _ => Ahead { first: logits.wrapping_add(tile.index(0, class)), stride: 0 },
     }
 }
 
@@ -165,6 +251,7 @@ unsafe fn statistics_in<S: Simd, T: Packed>(tile: &Tile, logits: *const T, scrat
 unsafe fn sum_column<S: Simd, T: Packed>(
     numbers: *mut T::Compute,
     pitch: usize,
+    ahead: Ahead<T>,
     classes: usize,
     reference: *mut T::Compute,
     sum: *mut T::Compute,
@@ -183,6 +270,7 @@ unsafe fn sum_column<S: Simd, T: Packed>(
             let mut group = T::Vector::<S>::splat(T::Compute::ZERO);
             while class < end {
                 let z = numbers.add(class * pitch);
+                S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
                 let e = exp(T::Vector::<S>::load(z).sub(max));
                 e.store(z);
                 group = group.add(e);
@@ -195,8 +283,10 @@ unsafe fn sum_column<S: Simd, T: Packed>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "as its caller")]
 unsafe fn write_gradient_in<S: Simd, T: Packed>(
     tile: &Tile,
+    next: Option<&Tile>,
     logits: *const T,
     scratch: &mut Scratch,
     batch: &Batch,
@@ -214,21 +304,25 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     let padded = rows.next_multiple_of(lanes);
     // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, the columns `rows` numbers.
     unsafe {
-        for row in 0..padded {
-            let (mut a, mut m, mut factor) = (0.0, 0.0, 0.0);
-            if row < rows && batch.classes()[row] != IGNORED {
-                match source {
-                    Source::Margins => {
-                        (a, m, factor) = (batch.label_logits()[row], batch.margin_losses()[row], batch.slopes()[row]);
-                    }
-                    Source::Exponentials | Source::Statistics => {
-                        (a, factor) = (batch.references()[row], batch.slopes()[row] / batch.sums()[row]);
-                    }
-                }
+        for row in rows..padded {
+            first.add(row).write(T::Compute::ZERO);
+            second.add(row).write(T::Compute::ZERO);
+            factors.add(row).write(T::Compute::ZERO);
+        }
+        let (label_logits, margins) = (batch.label_logits(), batch.margin_losses());
+        let (references, sums, slopes) = (batch.references(), batch.sums(), batch.slopes());
+        if source == Source::Margins {
+            for row in 0..rows {
+                first.add(row).write(T::Compute::from_f64(label_logits[row]));
+                second.add(row).write(T::Compute::from_f64(margins[row]));
+                factors.add(row).write(T::Compute::from_f64(slopes[row]));
             }
-            first.add(row).write(T::Compute::from_f64(a));
-            second.add(row).write(T::Compute::from_f64(m));
-            factors.add(row).write(T::Compute::from_f64(factor));
+        } else {
+            for row in 0..rows {
+                first.add(row).write(T::Compute::from_f64(references[row]));
+                second.add(row).write(T::Compute::ZERO);
+                factors.add(row).write(T::Compute::from_f64(slopes[row] / sums[row]));
+            }
         }
         let mut start = 0;
         while start < tile.classes {
@@ -237,17 +331,20 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
                 load::<S, T>(tile, logits, start, end, numbers, staged);
                 for class in 0..end - start {
                     for row in (0..padded).step_by(lanes) {
+                        let ahead = ahead(tile, next, logits, start, row);
+                        S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
                         let z = numbers.add(class * pitch + row);
                         let d = T::Vector::<S>::load(z).sub(T::Vector::<S>::load(first.add(row)));
                         exp(d.sub(T::Vector::<S>::load(second.add(row)))).store(z);
                     }
                 }
             }
+            let classes = batch.classes();
             for row in 0..rows {
-                let class = batch.classes()[row];
+                let class = classes[row];
                 if class.wrapping_sub(start) < end - start {
                     // times the factor this is minus the slope
-                    let share = if source == Source::Margins { -1.0 } else { -batch.sums()[row] };
+                    let share = if source == Source::Margins { -1.0 } else { -sums[row] };
                     numbers.add((class - start) * pitch + row).write(T::Compute::from_f64(share));
                 }
             }
@@ -291,25 +388,23 @@ unsafe fn load<S: Simd, T: Packed>(
             }
             return;
         }
-        for b in 0..tile.batches {
+        let group = tile.entries_staged(start, end);
+        let mut b = 0;
+        while b < tile.batches {
+            let entries = group.min(tile.batches - b);
             let from = logits.add(tile.index(b, start));
-            let count = (end - start) * tile.run;
+            let count = entries * (end - start) * tile.run;
             let mut done = 0;
             while done < count {
                 let some = STAGED.min(count - done);
                 widen::<S, T>(from.add(done), staged, some);
-                if tile.run == 1 {
-                    for i in 0..some {
-                        numbers.add((done + i) * pitch + b).write(staged.add(i).read());
-                    }
-                } else {
-                    for i in 0..some {
-                        let (class, d) = ((done + i) / tile.run, (done + i) % tile.run);
-                        numbers.add(class * pitch + b * tile.run + d).write(staged.add(i).read());
-                    }
+                let mut places = tile.places(numbers, b, done);
+                for i in 0..some {
+                    places.next(tile).write(staged.add(i).read());
                 }
                 done += some;
             }
+            b += entries;
         }
     }
 }
@@ -352,25 +447,23 @@ unsafe fn store<S: Simd, T: Packed>(
         if tile.run >= lanes {
             return;
         }
-        for b in 0..tile.batches {
+        let group = tile.entries_staged(start, end);
+        let mut b = 0;
+        while b < tile.batches {
+            let entries = group.min(tile.batches - b);
             let to = output.add(tile.index(b, start));
-            let count = (end - start) * tile.run;
+            let count = entries * (end - start) * tile.run;
             let mut done = 0;
             while done < count {
                 let some = STAGED.min(count - done);
-                if tile.run == 1 {
-                    for i in 0..some {
-                        staged.add(i).write(numbers.add((done + i) * pitch + b).read());
-                    }
-                } else {
-                    for i in 0..some {
-                        let (class, d) = ((done + i) / tile.run, (done + i) % tile.run);
-                        staged.add(i).write(numbers.add(class * pitch + b * tile.run + d).read());
-                    }
+                let mut places = tile.places(numbers, b, done);
+                for i in 0..some {
+                    staged.add(i).write(places.next(tile).read());
                 }
                 narrow::<S, T>(staged, to.add(done), some, stream);
                 done += some;
             }
+            b += entries;
         }
     }
 }

@@ -110,6 +110,10 @@ impl Simd for Avx2 {
     type F64 = F64x4;
 
     #[inline(always)]
+    unsafe fn prefetch<X>(address: *const X) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x8 {
         unsafe { F32x8(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
     }

@@ -114,6 +114,10 @@ impl Simd for Avx512 {
     type F64 = F64x8;
 
     #[inline(always)]
+    unsafe fn prefetch<X>(address: *const X) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x16 {
         unsafe { F32x16(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }

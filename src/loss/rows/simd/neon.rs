@@ -95,6 +95,8 @@ impl Simd for Neon {
     type F32 = F32x4;
     type F64 = F64x2;
 
+    #[inline(always)]
+    unsafe fn prefetch<X>(_: *const X) {}
     // the conversions of std::arch need the type f16, which is not stable; half has them as inline assembly
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x4 {

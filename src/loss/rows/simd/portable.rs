@@ -86,6 +86,8 @@ impl Simd for Portable {
     type F64 = Lanes<f64, 4>;
 
     #[inline(always)]
+    unsafe fn prefetch<X>(_: *const X) {}
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> Lanes<f32, 8> {
         unsafe { Lanes(from.cast::<[f16; 8]>().read_unaligned().map(f16::to_f32)) }
     }
