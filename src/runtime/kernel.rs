@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use half::{bf16, f16};
 use ort_sys::ONNXTensorElementDataType as DataType;
 
-use super::abi::{Context, Failure, Host, Tensor, TensorElement};
+use super::abi::{Context, Dims, Failure, Host, Tensor, TensorElement};
 use super::ops::Operator;
 use crate::loss::{
     Element, EncouragingLoss, ForwardOutput, Label, LossError, Parallel, Problem, Reduction, Shape, Upstream,
@@ -156,8 +156,8 @@ impl Parallel for HostThreads<'_, '_> {
 
 /// The inputs that the operators share: logits, labels, class_weights?, bonus_weight?
 struct Inputs<'a, T, L> {
-    logits_shape: Vec<usize>,
-    labels_shape: Vec<usize>,
+    logits_shape: Dims,
+    labels_shape: Dims,
     shape: Shape,
     logits: &'a [T],
     labels: &'a [L],
@@ -168,40 +168,54 @@ struct Inputs<'a, T, L> {
 impl<'a, T: Element + TensorElement, L: Label + TensorElement> Inputs<'a, T, L> {
     /// Reads them from input `first` on and checks their shapes.
     fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
-        let logits = require(context, first, "logits")?;
-        let labels = require(context, first + 1, "labels")?;
-        let (logits_shape, labels_shape) = (logits.shape(), labels.shape());
-        let shape = Shape::with_labels(&logits_shape, &labels_shape)?;
-        let mut inputs = Inputs {
-            shape,
-            logits: logits.values()?,
-            labels: labels.values()?,
-            class_weights: None,
-            bonus_weight: None,
-            logits_shape,
-            labels_shape,
-        };
-        if let Some(weights) = context.input(first + 2)? {
-            let found = weights.shape();
-            check_shape("class_weights", &found, &[shape.classes()], &inputs.logits_shape, "one weight per class")?;
-            inputs.class_weights = Some(weights.values()?);
-        }
-        if let Some(bonus_weight) = context.input(first + 3)? {
-            inputs.bonus_weight = match bonus_weight.values::<f32>()? {
-                &[value] => Some(value),
-                _ => {
-                    return Err(Failure::invalid(format!(
-                        "bonus_weight has shape {:?}, but must be one number, of shape [] or [1]",
-                        bonus_weight.shape()
-                    )));
-                }
-            };
-        }
-        Ok(inputs)
+        let tensors = InputTensors::read(context, first)?;
+        Ok(Inputs {
+            shape: tensors.shape,
+            logits: tensors.logits.values()?,
+            labels: tensors.labels.values()?,
+            class_weights: tensors.class_weights.map(|weights| weights.values()).transpose()?,
+            bonus_weight: tensors.bonus_weight,
+            logits_shape: tensors.logits.into_shape(),
+            labels_shape: tensors.labels.into_shape(),
+        })
     }
 
     fn problem(&self, loss: &EncouragingLoss) -> Result<Problem<'a, T, L>, Failure> {
         Ok(Problem::new(loss, self.shape, self.logits, self.labels, self.class_weights, self.bonus_weight)?)
+    }
+}
+
+/// The inputs before it matters which types they have: the longest part of reading them, once instead of per pair.
+struct InputTensors<'a> {
+    shape: Shape,
+    logits: Tensor<'a>,
+    labels: Tensor<'a>,
+    class_weights: Option<Tensor<'a>>,
+    bonus_weight: Option<f32>,
+}
+
+impl<'a> InputTensors<'a> {
+    fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
+        let logits = require(context, first, "logits")?;
+        let labels = require(context, first + 1, "labels")?;
+        let shape = Shape::with_labels(logits.dims(), labels.dims())?;
+        let class_weights = context.input(first + 2)?;
+        if let Some(weights) = &class_weights {
+            let why = "one weight per class";
+            check_shape("class_weights", weights.dims(), &[shape.classes()], logits.dims(), why)?;
+        }
+        let bonus_weight = context.input(first + 3)?.map(|tensor| one_number("bonus_weight", &tensor)).transpose()?;
+        Ok(InputTensors { shape, logits, labels, class_weights, bonus_weight })
+    }
+}
+
+fn one_number(name: &str, tensor: &Tensor) -> Result<f32, Failure> {
+    match tensor.values::<f32>()? {
+        &[value] => Ok(value),
+        _ => {
+            let shape = tensor.dims();
+            Err(Failure::invalid(format!("{name} has shape {shape:?}, but must be one number, of shape [] or [1]")))
+        }
     }
 }
 
