@@ -166,6 +166,7 @@ with_isa! {
 }
 
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
 unsafe fn margin_losses_in<S: Simd, T: Packed>(batch: &mut Batch) {
     let n = batch.len;
     // SAFETY: `begin` filled the columns.
@@ -179,6 +180,7 @@ unsafe fn margin_losses_in<S: Simd, T: Packed>(batch: &mut Batch) {
 }
 
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
 unsafe fn losses_in<S: Simd, T: Packed>(f: &MarginLoss<f64>, lanes: &MarginLoss<Lane>, batch: &mut Batch) {
     let n = batch.len;
     // SAFETY: `begin` filled the columns.

@@ -65,10 +65,8 @@ unsafe fn sum_in<S: Simd, T: Packed>(row: *const T, from: usize, to: usize, labe
         let mut start = from;
         while start < to {
             let end = (start + CHUNK).min(to);
-            if !(reference > lowest) {
-                // masked classes only, so far: any number will do
-                reference = lowest;
-            }
+            // masked classes only, so far (or NaN): any number will do
+            reference = if reference > lowest { reference } else { lowest };
             let (max, sum) = chunk::<S, T>(row, start, end, label, reference);
             let (top, best) = (max.to_f64(), reference.to_f64());
             if top - best > LARGEST_EXCESS && top < f64::INFINITY {

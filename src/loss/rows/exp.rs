@@ -27,7 +27,7 @@ impl Exponential for f32 {
     const ROUNDER: f32 = 12_582_912.0;
     const LOWEST: f32 = -87.33;
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    const MINUS_LN_2: [f32; 2] = [-0.693_359_375, 2.121_944_4e-4];
+    const MINUS_LN_2: [f32; 2] = [-0.693_359_4, 2.121_944_4e-4];
     // minimax of the relative error on |r| ≤ ln 2 / 2, by Remez
     type Coefficients = [f32; 5];
     const COEFFICIENTS: [f32; 5] = [1.381_454_9e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 4.999_999_4e-1];

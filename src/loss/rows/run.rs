@@ -93,7 +93,7 @@ impl Layout {
         match *self {
             Layout::Rows { rows } => rows,
             Layout::Runs { batches, inner, length } => batches * inner.div_ceil(length),
-            Layout::Entries { batches, inner: 0, .. } => batches.min(0),
+            Layout::Entries { inner: 0, .. } => 0,
             Layout::Entries { batches, length, .. } => batches.div_ceil(length),
         }
     }
