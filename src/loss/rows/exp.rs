@@ -92,3 +92,93 @@ pub unsafe fn exp<V: Vector>(x: V) -> V {
         x.if_less(V::splat(V::Real::LOWEST), V::splat(V::Real::ZERO), y)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::isa::{Isa, with_isa};
+    use super::super::simd::{Packed, Simd};
+    use super::*;
+
+    with_isa! {
+        /// e^x of sixteen numbers.
+        fn exp_16<T: Packed>(x: &mut [T::Compute; 16]) = exp_16_in;
+    }
+
+    #[inline(always)]
+    unsafe fn exp_16_in<S: Simd, T: Packed>(x: &mut [T::Compute; 16]) {
+        for at in (0..16).step_by(T::Vector::<S>::LANES) {
+            // SAFETY: within the array, on an instruction set that is there.
+            unsafe { exp(T::Vector::<S>::load(x.as_ptr().add(at))).store(x.as_mut_ptr().add(at)) };
+        }
+    }
+
+    /// The largest error in ulp over the floats whose bits are in steps of `step`, from 0 down to −87.33.
+    fn largest_error(isa: Isa, step: u32) -> f64 {
+        let last = 87.33f32.to_bits();
+        let mut largest = 0.0f64;
+        let mut bits = 0;
+        while bits <= last {
+            let x: [f32; 16] = std::array::from_fn(|i| -f32::from_bits((bits + i as u32 * step).min(last)));
+            let mut e = x;
+            // SAFETY: the instruction set is available.
+            unsafe { exp_16::<f32>(isa, &mut e) };
+            for (x, e) in x.into_iter().zip(e) {
+                let exact = f64::from(x).exp();
+                let ulp = 2f64.powi(exact.log2().floor() as i32 - 23);
+                largest = largest.max((f64::from(e) - exact).abs() / ulp);
+            }
+            bits += 16 * step;
+        }
+        largest
+    }
+
+    /// Every 1009th float; 1009 is prime, so that all low bits occur.
+    #[test]
+    fn single_precision_is_within_one_and_a_half_ulp() {
+        for isa in Isa::available() {
+            let error = largest_error(isa, 1009);
+            assert!(error < 1.5, "{isa}: {error} ulp");
+        }
+    }
+
+    /// All 1 118 742 905 floats.
+    #[test]
+    #[ignore = "a minute per instruction set in a release build"]
+    fn single_precision_is_within_one_and_a_half_ulp_everywhere() {
+        for isa in Isa::available() {
+            let error = largest_error(isa, 1);
+            println!("{isa}: {error} ulp");
+            assert!(error < 1.5, "{isa}: {error} ulp");
+        }
+    }
+
+    #[test]
+    fn double_precision_is_within_one_and_a_half_ulp() {
+        for isa in Isa::available() {
+            for i in 0..100_000 {
+                let x: [f64; 16] = std::array::from_fn(|lane| -708.39 * f64::from(16 * i + lane as i32) / 1_600_000.0);
+                let mut e = x;
+                // SAFETY: the instruction set is available.
+                unsafe { exp_16::<f64>(isa, &mut e) };
+                for (x, e) in x.into_iter().zip(e) {
+                    // the C library's is within one ulp itself
+                    let error = (e - x.exp()).abs() / x.exp() * 2f64.powi(52);
+                    assert!(error < 2.5, "{isa}: e^{x} is off by {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_normal_number_is_zero_and_nan_stays() {
+        for isa in Isa::available() {
+            let mut x = [0.0f32; 16];
+            x[..6].copy_from_slice(&[-87.34, -200.0, -1e30, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0xffc1_2345)]);
+            // SAFETY: the instruction set is available.
+            unsafe { exp_16::<f32>(isa, &mut x) };
+            assert_eq!(x[..4], [0.0; 4], "{isa}");
+            assert!(x[4].is_nan() && x[5].is_nan(), "{isa}: {x:?}");
+            assert_eq!(x[6..], [1.0; 10], "{isa}");
+        }
+    }
+}

@@ -137,3 +137,35 @@ impl Real for Lane {
         self.0.is_nan()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(got: Lane, exact: f64) -> f64 {
+        (got.0 - exact).abs() / exact.abs()
+    }
+
+    #[test]
+    fn functions_agree_with_the_c_library() {
+        const ULP: f64 = f64::EPSILON;
+        for i in 0..=200_000 {
+            let unit = f64::from(i) / 200_000.0;
+            let x = -708.0 * unit;
+            assert!(error(Lane(x).exp(), x.exp()) < 4.0 * ULP, "exp {x}");
+            // 10^0 to 10^12, where sums of exponentials lie
+            let x = 10f64.powf(12.0 * unit) + 1e-9;
+            assert!(error(Lane(x).ln(), x.ln()) < 4.0 * ULP, "ln {x}");
+            for x in [unit, unit * 1e-9, unit * 1e-200] {
+                assert!(x == 0.0 || error(Lane(x).ln_1p(), x.ln_1p()) < 4.0 * ULP, "ln_1p {x}");
+            }
+            let x = std::f64::consts::PI * unit;
+            assert!((Lane(x).sin().0 - x.sin()).abs() < 4.0 * ULP, "sin {x}");
+        }
+        assert_eq!(Lane(1.0).ln().0, 0.0);
+        assert_eq!(Lane(0.0).ln_1p().0, 0.0);
+        assert_eq!(Lane(-800.0).exp().0, 0.0);
+        assert_eq!(Lane(f64::NEG_INFINITY).exp().0, 0.0);
+        assert!(Lane(f64::NAN).exp().0.is_nan());
+    }
+}

@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::batch::{Batch, MOST_ROWS};
+use super::batch::{Batch, IGNORED, MOST_ROWS};
 use super::contiguous::unaligned;
 use super::exp::exp;
 use super::isa::with_isa;
@@ -311,17 +311,20 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
         }
         let (label_logits, margins) = (batch.label_logits(), batch.margin_losses());
         let (references, sums, slopes) = (batch.references(), batch.sums(), batch.slopes());
+        let classes = batch.classes();
+        // what an ignored row holds may be no number
+        let counted = |row: usize, factor: f64| if classes[row] == IGNORED { 0.0 } else { factor };
         if source == Source::Margins {
             for row in 0..rows {
                 first.add(row).write(T::Compute::from_f64(label_logits[row]));
                 second.add(row).write(T::Compute::from_f64(margins[row]));
-                factors.add(row).write(T::Compute::from_f64(slopes[row]));
+                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row])));
             }
         } else {
             for row in 0..rows {
                 first.add(row).write(T::Compute::from_f64(references[row]));
                 second.add(row).write(T::Compute::ZERO);
-                factors.add(row).write(T::Compute::from_f64(slopes[row] / sums[row]));
+                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row] / sums[row])));
             }
         }
         let mut start = 0;
@@ -339,7 +342,6 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
                     }
                 }
             }
-            let classes = batch.classes();
             for row in 0..rows {
                 let class = classes[row];
                 if class.wrapping_sub(start) < end - start {
