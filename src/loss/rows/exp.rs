@@ -68,8 +68,7 @@ impl Exponential for f64 {
     }
 }
 
-/// e^x for x ≤ 88 (f64: 709), and 0 where that is not a normal number; NaN for NaN. Within 1.5 ulp (tests below; with
-/// fused multiply-add, `f32` is within 0.9 ulp).
+/// e^x for x ≤ 88 (f64: 709), and 0 where that is not a normal number; NaN for NaN. Within 1.5 ulp (tests below).
 ///
 /// # Safety
 /// As [`Vector`].
