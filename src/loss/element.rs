@@ -2,7 +2,9 @@
 
 use half::{bf16, f16};
 
-mod sealed {
+use super::rows::Packed;
+
+pub(super) mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
@@ -92,9 +94,7 @@ macro_rules! real {
 real!(f32, f64);
 
 /// An element type of logits: `f16`, `bf16`, `f32` or `f64`.
-pub trait Element: sealed::Sealed + Copy + Send + Sync + std::fmt::Debug + 'static {
-    /// The type to compute in: `f32`, for `f64` itself.
-    type Compute: Real;
+pub trait Element: sealed::Sealed + Packed + Send + Sync + std::fmt::Debug + 'static {
     /// The exact value.
     fn widen(self) -> Self::Compute;
     /// The nearest number of this type.
@@ -108,7 +108,6 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + std::fmt::Debug + 'stat
 macro_rules! element {
     ($t:ty, $compute:ty, $widen:expr, $narrow:expr, $to:expr, $from:expr) => {
         impl Element for $t {
-            type Compute = $compute;
             #[inline]
             fn widen(self) -> $compute {
                 $widen(self)

@@ -26,7 +26,7 @@ use super::element::Real;
 use super::encouraging_loss::{Bonus, EncouragingLoss};
 
 /// log(1 + e^x) without overflow: max(x, 0) + log1p(e^−|x|).
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn softplus<R: Real>(x: R) -> R {
     let positive = if x > R::ZERO { x } else { R::ZERO };
@@ -34,15 +34,13 @@ pub fn softplus<R: Real>(x: R) -> R {
 }
 
 /// The logistic function 1 / (1 + e^−x), accurate in both tails.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn sigmoid<R: Real>(x: R) -> R {
-    if x < R::ZERO {
-        let e = x.exp();
-        e / (R::ONE + e)
-    } else {
-        R::ONE / (R::ONE + (-x).exp())
-    }
+    let e = (-x.abs()).exp();
+    let below = e / (R::ONE + e);
+    let above = R::ONE / (R::ONE + e);
+    if x < R::ZERO { below } else { above }
 }
 
 /// f and f′ of one loss of the family, with its constants worked out; see the table in the module's docs.
@@ -63,7 +61,7 @@ pub struct MarginLoss<R> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Form<R> {
+pub(super) enum Form<R> {
     CrossEntropy,
     /// Log bonus that is never continued by its tangent.
     Log,
@@ -73,7 +71,7 @@ enum Form<R> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Tangent<R> {
+pub(super) struct Tangent<R> {
     log_end: R,
     /// log(1 − log_end)
     value: R,
@@ -107,7 +105,9 @@ impl<R: Real> MarginLoss<R> {
     }
 
     /// f(m): the loss of a row with soft margin −m.
-    #[inline]
+    // Both sides of a choice are worked out first: the kernels run this over many rows at once, where a choice is
+    // cheap and a branch is not. For the same reason it must be inlined.
+    #[inline(always)]
     #[must_use]
     pub fn value(&self, m: R) -> R {
         let rho = self.bonus_weight;
@@ -116,11 +116,9 @@ impl<R: Real> MarginLoss<R> {
             Form::Log => self.log_value(m),
             Form::LogUntil(tangent) => {
                 let p = sigmoid(-m);
-                if p > tangent.log_end {
-                    softplus(m) + rho * (tangent.value - (p - tangent.log_end) * tangent.steepness)
-                } else {
-                    self.log_value(m)
-                }
+                let beyond = softplus(m) + rho * (tangent.value - (p - tangent.log_end) * tangent.steepness);
+                let until = self.log_value(m);
+                if p > tangent.log_end { beyond } else { until }
             }
             Form::Power(power) => {
                 let cross_entropy = softplus(m);
@@ -135,7 +133,7 @@ impl<R: Real> MarginLoss<R> {
 
     /// f′(m): how fast the loss grows with m; the gradient of the row is −f′ at the label and f′·softmax over the
     /// other classes elsewhere.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn derivative(&self, m: R) -> R {
         let rho = self.bonus_weight;
@@ -145,11 +143,9 @@ impl<R: Real> MarginLoss<R> {
             Form::Log => self.log_derivative(m, q, sigmoid(-m)),
             Form::LogUntil(tangent) => {
                 let p = sigmoid(-m);
-                if p > tangent.log_end {
-                    q * (R::ONE + rho * p * tangent.steepness)
-                } else {
-                    self.log_derivative(m, q, p)
-                }
+                let beyond = q * (R::ONE + rho * p * tangent.steepness);
+                let until = self.log_derivative(m, q, p);
+                if p > tangent.log_end { beyond } else { until }
             }
             Form::Power(power) => q * (R::ONE + rho * power * (-power * softplus(m)).exp()),
             Form::Cosine => {
@@ -160,17 +156,31 @@ impl<R: Real> MarginLoss<R> {
     }
 
     /// softplus(m) − ρ·softplus(−m); softplus(m) = m + softplus(−m) makes it exactly m for ρ = 1.
-    #[inline]
+    #[inline(always)]
     fn log_value(&self, m: R) -> R {
         let rho = self.bonus_weight;
         let rest = R::ONE - rho;
-        if m < R::ZERO { rho * m + rest * softplus(m) } else { m + rest * softplus(-m) }
+        let right = rho * m + rest * softplus(m);
+        let wrong = m + rest * softplus(-m);
+        if m < R::ZERO { right } else { wrong }
     }
 
-    #[inline]
+    #[inline(always)]
     fn log_derivative(&self, m: R, q: R, p: R) -> R {
         // p + q rounds to 1 ± an ulp, the slope of m is 1
-        if self.bonus_weight == R::ONE && !m.is_nan() { R::ONE } else { q + self.bonus_weight * p }
+        let sum = q + self.bonus_weight * p;
+        if self.bonus_weight == R::ONE && !m.is_nan() { R::ONE } else { sum }
+    }
+
+    /// For loops that choose the form outside.
+    #[inline(always)]
+    pub(super) fn form(&self) -> Form<R> {
+        self.form
+    }
+
+    #[inline(always)]
+    pub(super) fn with_form(&self, form: Form<R>) -> Self {
+        MarginLoss { bonus_weight: self.bonus_weight, form }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`EncouragingLoss`]: the parameters, and the loss and gradient of whole slices.
 //! * [`MarginLoss`]: f(m) and f′(m), the one function per row that makes a loss of the family.
-//! * [`Problem`]: the row kernels, for callers with threads and buffers of their own.
+//! * [`Problem`]: the row kernels, for callers with threads ([`Parallel`]) and buffers of their own.
 //! * [`mod@reference`]: the plain f64 oracle that everything is held against.
 
 mod element;
@@ -20,6 +20,8 @@ pub use element::{Element, Label, Real};
 pub use encouraging_loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, ParameterError, Reduction};
 pub use error::LossError;
 pub use margin::{MarginLoss, sigmoid, softplus};
-pub use rows::{ForwardOutput, Output, Partial, Problem, Upstream};
+#[cfg(feature = "rayon")]
+pub use rows::Rayon;
+pub use rows::{ForwardOutput, Isa, Parallel, Partial, Problem, Sequential, Upstream};
 pub use shape::Shape;
 pub use slices::{Forward, ForwardBackward};

@@ -1,9 +1,14 @@
-//! The loss and its gradient of whole slices, for Rust users: one call, one thread, results allocated.
+//! The loss and its gradient of whole slices, for Rust users: one call, results allocated. Runs on the rayon pool that
+//! the caller is in, or on one thread without the feature `rayon`.
 
 use super::element::{Element, Label};
 use super::encouraging_loss::{EncouragingLoss, Reduction};
 use super::error::LossError;
-use super::rows::{ForwardOutput, Output, Partial, Problem, Upstream};
+#[cfg(feature = "rayon")]
+use super::rows::Rayon as Threads;
+#[cfg(not(feature = "rayon"))]
+use super::rows::Sequential as Threads;
+use super::rows::{ForwardOutput, Problem, Upstream};
 use super::shape::Shape;
 
 /// Result of [`EncouragingLoss::forward`].
@@ -54,11 +59,7 @@ impl EncouragingLoss {
         let problem = Problem::new(self, Shape::new(shape)?, logits, labels, class_weights, None)?;
         let mut margin = vec![0.0; problem.rows()];
         let mut loss = vec![T::from_f64(0.0); problem.losses()];
-        let output = forward_output(self, &mut loss, &mut margin);
-        let partial = in_blocks(&problem, |rows| {
-            // SAFETY: one thread, and nothing else holds the outputs.
-            unsafe { problem.forward(rows, &output) }
-        })?;
+        let partial = problem.forward(&Threads, forward_output(self, &mut loss, &mut margin))?;
         if self.reduction() != Reduction::None {
             loss[0] = problem.reduce(partial);
         }
@@ -79,13 +80,8 @@ impl EncouragingLoss {
         class_weights: Option<&[T]>,
     ) -> Result<Vec<T>, LossError> {
         let problem = Problem::new(self, Shape::new(shape)?, logits, labels, class_weights, None)?;
-        let sum_of_weights = problem.sum_of_weights(0..problem.rows())?;
         let mut dlogits = vec![T::from_f64(0.0); logits.len()];
-        let output = Output::new(&mut dlogits);
-        // SAFETY: one thread, and nothing else holds the output.
-        unsafe {
-            problem.backward(0..problem.rows(), &Upstream { dloss, margins: None, sum_of_weights }, &output)?;
-        }
+        problem.backward(&Threads, &Upstream { dloss, margins: None }, &mut dlogits)?;
         Ok(dlogits)
     }
 
@@ -111,16 +107,11 @@ impl EncouragingLoss {
         class_weights: Option<&[T]>,
     ) -> Result<ForwardBackward<T>, LossError> {
         let problem = Problem::new(self, Shape::new(shape)?, logits, labels, class_weights, None)?;
-        let sum_of_weights = problem.sum_of_weights(0..problem.rows())?;
         let mut margin = vec![0.0; problem.rows()];
         let mut loss = vec![T::from_f64(0.0); problem.losses()];
         let mut dlogits = vec![T::from_f64(0.0); logits.len()];
         let output = forward_output(self, &mut loss, &mut margin);
-        let gradient = Output::new(&mut dlogits);
-        let partial = in_blocks(&problem, |rows| {
-            // SAFETY: one thread, and nothing else holds the outputs.
-            unsafe { problem.forward_backward(rows, sum_of_weights, &output, &gradient) }
-        })?;
+        let partial = problem.forward_backward(&Threads, output, &mut dlogits)?;
         if self.reduction() != Reduction::None {
             loss[0] = problem.reduce(partial);
         }
@@ -133,19 +124,6 @@ fn forward_output<'a, T: Element>(
     losses: &'a mut [T],
     margins: &'a mut [f32],
 ) -> ForwardOutput<'a, T> {
-    let losses = (loss.reduction() == Reduction::None).then(|| Output::new(losses));
-    ForwardOutput { losses, margins: Some(Output::new(margins)) }
-}
-
-/// The sum over the blocks that a thread pool would work on: the same bits as there.
-fn in_blocks<T: Element, L: Label>(
-    problem: &Problem<'_, T, L>,
-    mut kernel: impl FnMut(std::ops::Range<usize>) -> Result<Partial, LossError>,
-) -> Result<Partial, LossError> {
-    let blocks = problem.blocks();
-    let mut sum = Partial::default();
-    for block in 0..blocks {
-        sum = Partial::combine([sum, kernel(problem.block(block, blocks))?]);
-    }
-    Ok(sum)
+    let losses = (loss.reduction() == Reduction::None).then_some(losses);
+    ForwardOutput { losses, margins: Some(margins) }
 }

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 
 use half::{bf16, f16};
 use ort_sys::{ONNXTensorElementDataType, OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo, OrtStatusPtr};
+use smallvec::SmallVec;
 
 /// The oldest API that has all we call, that of ONNX Runtime 1.17. Newer hosts hand it out unchanged.
 pub(crate) const API_VERSION: u32 = 17;
@@ -242,7 +243,13 @@ impl NodeInfo {
     }
 }
 
+/// The dimensions of a tensor. Up to eight lie on the stack: a call of an operator on a small batch takes less time than
+/// a few allocations.
+pub(crate) type Dims = SmallVec<[usize; 8]>;
+
 /// One run of a kernel: its inputs, outputs and threads.
+///
+/// Calls to the host: 2 to make it, 7 per input, 2 per output, none for what the node leaves out.
 pub(crate) struct Context<'a> {
     host: Host,
     context: *mut OrtKernelContext,
@@ -283,7 +290,8 @@ impl<'a> Context<'a> {
         let described = unsafe { describe(host, info) };
         // SAFETY: as above.
         unsafe { ort_call!(host, void ReleaseTensorTypeAndShapeInfo(info)) };
-        let (data_type, shape) = described?;
+        let (data_type, dims) = described?;
+        let shape = dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
         let mut data: *mut c_void = null_mut();
         // SAFETY: `value` is a tensor. The pointer is only read from: `cast_mut` is what this function's signature asks.
         unsafe { ort_call!(host, GetTensorMutableData(value.cast_mut(), &mut data)) }?;
@@ -298,10 +306,23 @@ impl<'a> Context<'a> {
         index: usize,
         shape: &[usize],
     ) -> Result<Option<&'a mut [T]>, Failure> {
+        let Some(data) = self.allocate(index, shape)? else { return Ok(None) };
+        let len = shape.iter().product();
+        check_data(data, len, size_of::<T>())?;
+        if len == 0 {
+            return Ok(Some(&mut []));
+        }
+        // SAFETY: the host allocated `len` elements of the type that the operator declares for this output, aligned
+        // (just checked), and gives it to nobody else during the run. Any bits are a valid T.
+        Ok(Some(unsafe { std::slice::from_raw_parts_mut(data.cast::<T>(), len) }))
+    }
+
+    /// The buffer of output `index`; one function for all types.
+    fn allocate(&self, index: usize, shape: &[usize]) -> Result<Option<*mut c_void>, Failure> {
         if index >= self.outputs {
             return Ok(None);
         }
-        let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        let dims: SmallVec<[i64; 8]> = shape.iter().map(|&d| d as i64).collect();
         let mut value = null_mut();
         // SAFETY: `context` is valid, `index` below the count, `dims` outlives the call.
         unsafe {
@@ -313,14 +334,7 @@ impl<'a> Context<'a> {
         let mut data: *mut c_void = null_mut();
         // SAFETY: `value` is the tensor just allocated.
         unsafe { ort_call!(self.host, GetTensorMutableData(value, &mut data)) }?;
-        let len = shape.iter().product();
-        check_data::<T>(data, len)?;
-        if len == 0 {
-            return Ok(Some(&mut []));
-        }
-        // SAFETY: the host allocated `len` elements of the type that the operator declares for this output, aligned
-        // (just checked), and gives it to nobody else during the run. Any bits are a valid T.
-        Ok(Some(unsafe { std::slice::from_raw_parts_mut(data.cast::<T>(), len) }))
+        Ok(Some(data))
     }
 
     /// Runs `work(0) … work(count - 1)` on the host's threads (`intra_op_num_threads` of them) and waits.
@@ -381,7 +395,7 @@ unsafe impl Send for HostStatus {}
 pub(crate) unsafe fn describe(
     host: Host,
     info: *const ort_sys::OrtTensorTypeAndShapeInfo,
-) -> Result<(i32, Vec<i64>), Failure> {
+) -> Result<(i32, SmallVec<[i64; 8]>), Failure> {
     let mut data_type = 0i32;
     let mut rank = 0;
     // SAFETY: the caller vouches for `info`. The type is read as an integer: a newer host may know types that the
@@ -390,7 +404,7 @@ pub(crate) unsafe fn describe(
         ort_call!(host, GetTensorElementType(info, (&raw mut data_type).cast()))?;
         ort_call!(host, GetDimensionsCount(info, &mut rank))?;
     }
-    let mut dims = vec![0i64; rank];
+    let mut dims = SmallVec::from_elem(0i64, rank);
     // SAFETY: `dims` holds `rank` elements.
     unsafe { ort_call!(host, GetDimensions(info, dims.as_mut_ptr(), rank)) }?;
     Ok((data_type, dims))
@@ -399,42 +413,57 @@ pub(crate) unsafe fn describe(
 /// An input tensor.
 pub(crate) struct Tensor<'a> {
     data_type: i32,
-    shape: Vec<i64>,
+    shape: Dims,
     data: *const c_void,
     lifetime: PhantomData<&'a c_void>,
 }
 
 impl<'a> Tensor<'a> {
-    pub(crate) fn shape(&self) -> Vec<usize> {
-        self.shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
+    pub(crate) fn shape(&self) -> Dims {
+        Dims::from_slice(&self.shape)
+    }
+
+    /// The shape where a look at it is enough.
+    pub(crate) fn dims(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub(crate) fn into_shape(self) -> Dims {
+        self.shape
     }
 
     /// The elements.
     pub(crate) fn values<T: TensorElement>(&self) -> Result<&'a [T], Failure> {
-        if self.data_type != T::DATA_TYPE {
-            // the host checks types against the operator's schema, so this is a bug of ours or of its
-            return Err(Failure::Internal(format!(
-                "elonnx: the host passed a tensor of type {} where the operator declares {}",
-                self.data_type,
-                T::DATA_TYPE
-            )));
-        }
-        let len = self.shape().iter().product();
-        check_data::<T>(self.data, len)?;
+        let len = self.check(T::DATA_TYPE, size_of::<T>())?;
         if len == 0 {
             return Ok(&[]);
         }
         // SAFETY: the tensor holds `len` elements of this type (checked), aligned (checked), unchanged during the run.
         Ok(unsafe { std::slice::from_raw_parts(self.data.cast::<T>(), len) })
     }
+
+    /// How many elements there are, if they have that type and are aligned to their size; one function for all types.
+    fn check(&self, data_type: i32, element_size: usize) -> Result<usize, Failure> {
+        if self.data_type != data_type {
+            // the host checks types against the operator's schema, so this is a bug of ours or of its
+            return Err(Failure::Internal(format!(
+                "elonnx: the host passed a tensor of type {} where the operator declares {data_type}",
+                self.data_type
+            )));
+        }
+        let len = self.shape.iter().product();
+        check_data(self.data, len, element_size)?;
+        Ok(len)
+    }
 }
 
 /// A host may wrap a caller's buffer as it is, aligned or not.
-fn check_data<T>(data: *const c_void, len: usize) -> Result<(), Failure> {
-    if len > 0 && (data.is_null() || !data.cast::<T>().is_aligned()) {
+fn check_data(data: *const c_void, len: usize, element_size: usize) -> Result<(), Failure> {
+    // the elements that ONNX Runtime hands us are numbers, aligned to their size
+    if len > 0 && (data.is_null() || !data.addr().is_multiple_of(element_size)) {
         return Err(Failure::invalid(format!(
-            "a tensor's buffer at {data:p} is not aligned to its element size of {} bytes; copy it to aligned memory",
-            size_of::<T>()
+            "a tensor's buffer at {data:p} is not aligned to its element size of {element_size} bytes; copy it to aligned \
+             memory"
         )));
     }
     Ok(())
@@ -527,9 +556,11 @@ pub(crate) mod tests {
     fn misaligned_buffers_are_refused() {
         let bytes = [0u64; 2];
         let at = bytes.as_ptr().cast::<u8>();
-        assert!(check_data::<f32>(at.cast(), 2).is_ok());
-        assert!(check_data::<f32>(at.wrapping_add(1).cast(), 1).unwrap_err().to_string().contains("aligned"));
-        assert!(check_data::<f32>(std::ptr::null(), 0).is_ok());
-        assert!(check_data::<f32>(std::ptr::null(), 1).is_err());
+        assert!(check_data(at.cast(), 2, size_of::<f32>()).is_ok());
+        assert!(
+            check_data(at.wrapping_add(1).cast(), 1, size_of::<f32>()).unwrap_err().to_string().contains("aligned")
+        );
+        assert!(check_data(std::ptr::null(), 0, size_of::<f32>()).is_ok());
+        assert!(check_data(std::ptr::null(), 1, size_of::<f32>()).is_err());
     }
 }

@@ -1,14 +1,14 @@
 //! What the operators do: inputs checked, then the row kernels of [`crate::loss`] on the host's threads.
 
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use half::{bf16, f16};
 use ort_sys::ONNXTensorElementDataType as DataType;
 
-use super::abi::{Context, Failure, Host, Tensor, TensorElement};
+use super::abi::{Context, Dims, Failure, Host, Tensor, TensorElement};
 use super::ops::Operator;
 use crate::loss::{
-    Element, EncouragingLoss, ForwardOutput, Label, LossError, Output, Partial, Problem, Reduction, Shape, Upstream,
+    Element, EncouragingLoss, ForwardOutput, Label, LossError, Parallel, Problem, Reduction, Shape, Upstream,
 };
 
 /// One node of a session. Never changed after creation: sessions run it from several threads at once.
@@ -68,12 +68,14 @@ where
     let inputs = Inputs::<T, L>::read(context, 0)?;
     let problem = inputs.problem(&kernel.loss)?;
     let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
-    let to = outputs.for_rows();
-    let partial = sum_over_blocks(context, &problem, |rows| {
-        // SAFETY: blocks do not overlap, and each is run once.
-        unsafe { problem.forward(rows, &to) }
-    })?;
-    outputs.reduce(&problem, partial);
+    let threads = HostThreads::new(context);
+    let partial = problem.forward(&threads, ForwardOutput { losses: outputs.losses, margins: outputs.margins });
+    threads.finish()?;
+    if let Some(loss) = outputs.reduced {
+        *loss = problem.reduce(partial?);
+    } else {
+        partial?;
+    }
     Ok(())
 }
 
@@ -91,17 +93,13 @@ where
     if let Some(margin) = &margin {
         check_shape("margin", &margin.shape(), &inputs.labels_shape, &inputs.logits_shape, "the shape of labels")?;
     }
-    let upstream = Upstream {
-        dloss: dloss.values::<T>()?,
-        margins: margin.map(|margin| margin.values::<f32>()).transpose()?,
-        sum_of_weights: sum_of_weights(&problem)?,
-    };
-    let dlogits = Output::new(allocate::<T>(context, 0, "dlogits", &inputs.logits_shape)?);
-    let blocks = problem.blocks();
-    context.parallel_for(blocks, |block| {
-        // SAFETY: blocks do not overlap, and each is run once.
-        unsafe { problem.backward(problem.block(block, blocks), &upstream, &dlogits) }.map_err(Failure::from)
-    })
+    let upstream =
+        Upstream { dloss: dloss.values::<T>()?, margins: margin.map(|margin| margin.values::<f32>()).transpose()? };
+    let dlogits = allocate::<T>(context, 0, "dlogits", &inputs.logits_shape)?;
+    let threads = HostThreads::new(context);
+    let done = problem.backward(&threads, &upstream, dlogits);
+    threads.finish()?;
+    Ok(done?)
 }
 
 /// `EncouragingLossAndGrad`(logits, labels, class_weights?, bonus_weight?) → loss, margin?, dlogits
@@ -112,22 +110,54 @@ where
 {
     let inputs = Inputs::<T, L>::read(context, 0)?;
     let problem = inputs.problem(&kernel.loss)?;
-    let sum_of_weights = sum_of_weights(&problem)?;
     let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
-    let to = outputs.for_rows();
-    let dlogits = Output::new(allocate::<T>(context, 2, "dlogits", &inputs.logits_shape)?);
-    let partial = sum_over_blocks(context, &problem, |rows| {
-        // SAFETY: blocks do not overlap, and each is run once.
-        unsafe { problem.forward_backward(rows, sum_of_weights, &to, &dlogits) }
-    })?;
-    outputs.reduce(&problem, partial);
+    let dlogits = allocate::<T>(context, 2, "dlogits", &inputs.logits_shape)?;
+    let threads = HostThreads::new(context);
+    let output = ForwardOutput { losses: outputs.losses, margins: outputs.margins };
+    let partial = problem.forward_backward(&threads, output, dlogits);
+    threads.finish()?;
+    if let Some(loss) = outputs.reduced {
+        *loss = problem.reduce(partial?);
+    } else {
+        partial?;
+    }
     Ok(())
+}
+
+/// The host's threads. A failure of theirs is kept for [`HostThreads::finish`].
+struct HostThreads<'a, 'b> {
+    context: &'a Context<'b>,
+    failure: Mutex<Option<Failure>>,
+}
+
+impl<'a, 'b> HostThreads<'a, 'b> {
+    fn new(context: &'a Context<'b>) -> Self {
+        HostThreads { context, failure: Mutex::new(None) }
+    }
+
+    /// Whether all blocks ran to their end; asked before anything is made of their results.
+    fn finish(self) -> Result<(), Failure> {
+        self.failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+    }
+}
+
+impl Parallel for HostThreads<'_, '_> {
+    fn for_each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        let done = self.context.parallel_for(count, |index| {
+            work(index);
+            Ok(())
+        });
+        if let Err(failure) = done {
+            let mut first = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            first.get_or_insert(failure);
+        }
+    }
 }
 
 /// The inputs that the operators share: logits, labels, class_weights?, bonus_weight?
 struct Inputs<'a, T, L> {
-    logits_shape: Vec<usize>,
-    labels_shape: Vec<usize>,
+    logits_shape: Dims,
+    labels_shape: Dims,
     shape: Shape,
     logits: &'a [T],
     labels: &'a [L],
@@ -138,40 +168,54 @@ struct Inputs<'a, T, L> {
 impl<'a, T: Element + TensorElement, L: Label + TensorElement> Inputs<'a, T, L> {
     /// Reads them from input `first` on and checks their shapes.
     fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
-        let logits = require(context, first, "logits")?;
-        let labels = require(context, first + 1, "labels")?;
-        let (logits_shape, labels_shape) = (logits.shape(), labels.shape());
-        let shape = Shape::with_labels(&logits_shape, &labels_shape)?;
-        let mut inputs = Inputs {
-            shape,
-            logits: logits.values()?,
-            labels: labels.values()?,
-            class_weights: None,
-            bonus_weight: None,
-            logits_shape,
-            labels_shape,
-        };
-        if let Some(weights) = context.input(first + 2)? {
-            let found = weights.shape();
-            check_shape("class_weights", &found, &[shape.classes()], &inputs.logits_shape, "one weight per class")?;
-            inputs.class_weights = Some(weights.values()?);
-        }
-        if let Some(bonus_weight) = context.input(first + 3)? {
-            inputs.bonus_weight = match bonus_weight.values::<f32>()? {
-                &[value] => Some(value),
-                _ => {
-                    return Err(Failure::invalid(format!(
-                        "bonus_weight has shape {:?}, but must be one number, of shape [] or [1]",
-                        bonus_weight.shape()
-                    )));
-                }
-            };
-        }
-        Ok(inputs)
+        let tensors = InputTensors::read(context, first)?;
+        Ok(Inputs {
+            shape: tensors.shape,
+            logits: tensors.logits.values()?,
+            labels: tensors.labels.values()?,
+            class_weights: tensors.class_weights.map(|weights| weights.values()).transpose()?,
+            bonus_weight: tensors.bonus_weight,
+            logits_shape: tensors.logits.into_shape(),
+            labels_shape: tensors.labels.into_shape(),
+        })
     }
 
     fn problem(&self, loss: &EncouragingLoss) -> Result<Problem<'a, T, L>, Failure> {
         Ok(Problem::new(loss, self.shape, self.logits, self.labels, self.class_weights, self.bonus_weight)?)
+    }
+}
+
+/// The inputs before it matters which types they have: the longest part of reading them, once instead of per pair.
+struct InputTensors<'a> {
+    shape: Shape,
+    logits: Tensor<'a>,
+    labels: Tensor<'a>,
+    class_weights: Option<Tensor<'a>>,
+    bonus_weight: Option<f32>,
+}
+
+impl<'a> InputTensors<'a> {
+    fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
+        let logits = require(context, first, "logits")?;
+        let labels = require(context, first + 1, "labels")?;
+        let shape = Shape::with_labels(logits.dims(), labels.dims())?;
+        let class_weights = context.input(first + 2)?;
+        if let Some(weights) = &class_weights {
+            let why = "one weight per class";
+            check_shape("class_weights", weights.dims(), &[shape.classes()], logits.dims(), why)?;
+        }
+        let bonus_weight = context.input(first + 3)?.map(|tensor| one_number("bonus_weight", &tensor)).transpose()?;
+        Ok(InputTensors { shape, logits, labels, class_weights, bonus_weight })
+    }
+}
+
+fn one_number(name: &str, tensor: &Tensor) -> Result<f32, Failure> {
+    match tensor.values::<f32>()? {
+        &[value] => Ok(value),
+        _ => {
+            let shape = tensor.dims();
+            Err(Failure::invalid(format!("{name} has shape {shape:?}, but must be one number, of shape [] or [1]")))
+        }
     }
 }
 
@@ -180,8 +224,8 @@ struct LossOutputs<'a, T> {
     /// Reduction mean or sum: one number, known when all rows are done.
     reduced: Option<&'a mut T>,
     /// Reduction none: one loss per row.
-    losses: Option<Output<'a, T>>,
-    margins: Option<Output<'a, f32>>,
+    losses: Option<&'a mut [T]>,
+    margins: Option<&'a mut [f32]>,
 }
 
 impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
@@ -190,23 +234,13 @@ impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
         inputs: &Inputs<'a, T, L>,
         reduction: Reduction,
     ) -> Result<LossOutputs<'a, T>, Failure> {
-        let margins = context.output(1, &inputs.labels_shape)?.map(Output::new);
+        let margins = context.output(1, &inputs.labels_shape)?;
         if reduction == Reduction::None {
-            let losses = Output::new(allocate(context, 0, "loss", &inputs.labels_shape)?);
+            let losses = allocate(context, 0, "loss", &inputs.labels_shape)?;
             return Ok(LossOutputs { reduced: None, losses: Some(losses), margins });
         }
         let reduced = allocate(context, 0, "loss", &[])?.first_mut();
         Ok(LossOutputs { reduced, losses: None, margins })
-    }
-
-    fn for_rows(&self) -> ForwardOutput<'a, T> {
-        ForwardOutput { losses: self.losses, margins: self.margins }
-    }
-
-    fn reduce<L: Label>(self, problem: &Problem<T, L>, partial: Partial) {
-        if let Some(loss) = self.reduced {
-            *loss = problem.reduce(partial);
-        }
     }
 }
 
@@ -244,29 +278,6 @@ fn check_dloss(dloss: &[usize], reduction: Reduction, logits: &[usize], labels: 
             "dloss has shape {dloss:?}, but with reduction {reduction} it must be one number, of shape [] or [1]"
         ))),
     }
-}
-
-/// What reduction mean divides by; the other reductions don't read it. Reads labels only, so a thread is enough.
-fn sum_of_weights<T: Element, L: Label>(problem: &Problem<T, L>) -> Result<f64, Failure> {
-    if problem.loss().reduction() != Reduction::Mean {
-        return Ok(0.0);
-    }
-    Ok(problem.sum_of_weights(0..problem.rows())?)
-}
-
-/// Runs a row kernel on the host's threads and adds up in the order of the blocks, whichever thread ran which.
-fn sum_over_blocks<T: Element, L: Label>(
-    context: &Context,
-    problem: &Problem<T, L>,
-    kernel: impl Fn(std::ops::Range<usize>) -> Result<Partial, LossError> + Sync,
-) -> Result<Partial, Failure> {
-    let blocks = problem.blocks();
-    let partials = vec![OnceLock::new(); blocks];
-    context.parallel_for(blocks, |block| {
-        let partial = kernel(problem.block(block, blocks))?;
-        partials[block].set(partial).map_err(|_| Failure::Internal(format!("elonnx: block {block} ran twice")))
-    })?;
-    Ok(Partial::combine(partials.into_iter().filter_map(OnceLock::into_inner)))
 }
 
 impl From<LossError> for Failure {

@@ -92,7 +92,7 @@ unsafe fn input(host: Host, context: *const OrtShapeInferContext, index: usize) 
     let mut names = vec![null(); dims.len()];
     // SAFETY: `names` holds as many entries as there are dimensions.
     unsafe { ort_call!(host, GetSymbolicDimensions(info, names.as_mut_ptr(), names.len())) }?;
-    Ok(KnownShape { data_type, dims, names })
+    Ok(KnownShape { data_type, dims: dims.into_vec(), names })
 }
 
 /// # Safety

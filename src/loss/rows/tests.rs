@@ -61,8 +61,12 @@ fn close<T: Rounding>(got: T, expected: f64, tolerance: f64) -> bool {
     got == expected || (got - expected).abs() <= tolerance + T::half_ulp(expected) * (1.0 + 1e-9)
 }
 
-/// Runs every kernel on the case, on some number of blocks, and holds each result against the reference.
-fn check<T: Rounding, L: Label + TryFrom<i64>>(case: &Case, blocks: usize) -> Result<(), TestCaseError> {
+/// Runs every kernel on the case, on every instruction set, and holds each result against the reference.
+fn check<T: Rounding, L: Label + TryFrom<i64>>(case: &Case) -> Result<(), TestCaseError> {
+    Isa::available().into_iter().try_for_each(|isa| check_isa::<T, L>(case, isa))
+}
+
+fn check_isa<T: Rounding, L: Label + TryFrom<i64>>(case: &Case, isa: Isa) -> Result<(), TestCaseError> {
     let case = round::<T>(case);
     let expected = reference::evaluate(&case.loss, &case.input(), &case.dloss).unwrap();
     // a row's loss is as well conditioned as m is: an error of m counts as much as the slope
@@ -73,27 +77,19 @@ fn check<T: Rounding, L: Label + TryFrom<i64>>(case: &Case, blocks: usize) -> Re
     let labels: Vec<L> = case.labels.iter().map(|&label| L::try_from(label).ok().unwrap()).collect();
     let weights = case.class_weights.as_deref().map(narrow::<T>);
     let shape = Shape::new(&case.shape).unwrap();
-    let problem = Problem::new(&case.loss, shape, &logits, &labels, weights.as_deref(), None).unwrap();
+    let problem = Problem::new(&case.loss, shape, &logits, &labels, weights.as_deref(), None).unwrap().with_isa(isa);
 
     let (single, double) = (2e-6, 1e-12);
     let unit = if size_of::<T>() == 8 { double } else { single };
     let tolerance = |row: usize| unit * rows.loss[row].abs().max(largest(&rows.dlogits, shape, row));
-    let sum_of_weights = problem.sum_of_weights(0..problem.rows()).unwrap();
-    let cut = blocks.min(problem.rows());
 
     let mut losses = vec![T::from_f64(9.0); problem.rows()];
     let mut margins = vec![9.0f32; problem.rows()];
     let mut dlogits = vec![T::from_f64(9.0); logits.len()];
-    let forward = ForwardOutput { losses: Some(Output::new(&mut losses)), margins: Some(Output::new(&mut margins)) };
-    let gradient = Output::new(&mut dlogits);
-    // SAFETY: one thread; the outputs are local.
-    let fused = Partial::combine((0..cut).map(|block| unsafe {
-        problem.forward_backward(problem.block(block, cut), sum_of_weights, &forward, &gradient).unwrap()
-    }));
-    // SAFETY: as above.
-    let plain = Partial::combine(
-        (0..cut).map(|block| unsafe { problem.forward(problem.block(block, cut), &forward).unwrap() }),
-    );
+    let output = ForwardOutput { losses: Some(&mut losses), margins: Some(&mut margins) };
+    let fused = problem.forward_backward(&Sequential, output, &mut dlogits).unwrap();
+    let output = ForwardOutput { losses: Some(&mut losses), margins: Some(&mut margins) };
+    let plain = problem.forward(&Sequential, output).unwrap();
     prop_assert_eq!(fused, plain);
     for row in 0..problem.rows() {
         prop_assert!(
@@ -110,7 +106,7 @@ fn check<T: Rounding, L: Label + TryFrom<i64>>(case: &Case, blocks: usize) -> Re
         );
     }
     if case.loss.reduction() != Reduction::None {
-        let share = problem.share(sum_of_weights).abs();
+        let share = problem.share(&Sequential).unwrap().abs();
         let tolerance = share * (0..problem.rows()).map(tolerance).sum::<f64>();
         prop_assert!(
             close(problem.reduce(plain), expected.loss[0], tolerance),
@@ -140,12 +136,7 @@ fn check<T: Rounding, L: Label + TryFrom<i64>>(case: &Case, blocks: usize) -> Re
     check_gradient("fused", &dlogits, &ones)?;
     for margins in [None, Some(&margins[..])] {
         dlogits.fill(T::from_f64(9.0));
-        let gradient = Output::new(&mut dlogits);
-        for block in 0..cut {
-            let upstream = Upstream { dloss: &dloss, margins, sum_of_weights };
-            // SAFETY: one thread; the output is local.
-            unsafe { problem.backward(problem.block(block, cut), &upstream, &gradient).unwrap() };
-        }
+        problem.backward(&Sequential, &Upstream { dloss: &dloss, margins }, &mut dlogits).unwrap();
         check_gradient(if margins.is_some() { "with margin" } else { "without margin" }, &dlogits, &expected)?;
     }
     Ok(())
@@ -161,25 +152,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn f32_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e30]), blocks in 1usize..5) {
-        check::<f32, i64>(&case, blocks)?;
-        check::<f32, i32>(&case, blocks)?;
+    fn f32_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e30])) {
+        check::<f32, i64>(&case)?;
+        check::<f32, i32>(&case)?;
     }
 
     #[test]
-    fn f64_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e300]), blocks in 1usize..5) {
-        check::<f64, i64>(&case, blocks)?;
+    fn f64_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e300])) {
+        check::<f64, i64>(&case)?;
     }
 
     #[test]
-    fn f16_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 65504.0]), blocks in 1usize..5) {
-        check::<f16, i64>(&case, blocks)?;
-        check::<f16, i32>(&case, blocks)?;
+    fn f16_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 65504.0])) {
+        check::<f16, i64>(&case)?;
+        check::<f16, i32>(&case)?;
     }
 
     #[test]
-    fn bf16_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e30]), blocks in 1usize..5) {
-        check::<bf16, i64>(&case, blocks)?;
+    fn bf16_matches_the_reference(case in testing::case(&[1.0, 10.0, 100.0, 1e4, 1e30])) {
+        check::<bf16, i64>(&case)?;
     }
 }
 
@@ -200,9 +191,9 @@ fn many_classes_match_the_reference() {
         // the reference takes a softmax per class where labels are smoothed
         if smoothing > 0.0 {
             let small = Case { shape: vec![2, 500], logits: logits[..1000].to_vec(), labels: vec![3, 499], ..case };
-            check::<f32, i64>(&small, 2).unwrap();
+            check::<f32, i64>(&small).unwrap();
         } else {
-            check::<f32, i64>(&case, 2).unwrap();
+            check::<f32, i64>(&case).unwrap();
         }
     }
 }
@@ -329,12 +320,9 @@ fn backward_with_margin(
     margins: &[f32],
 ) -> Vec<f32> {
     let problem = Problem::new(loss, Shape::new(shape).unwrap(), logits, labels, None, None).unwrap();
-    let sum_of_weights = problem.sum_of_weights(0..problem.rows()).unwrap();
     let dloss = vec![1.0; problem.losses()];
     let mut dlogits = vec![9.0; logits.len()];
-    let upstream = Upstream { dloss: &dloss, margins: Some(margins), sum_of_weights };
-    // SAFETY: one thread; the output is local.
-    unsafe { problem.backward(0..problem.rows(), &upstream, &Output::new(&mut dlogits)).unwrap() };
+    problem.backward(&Sequential, &Upstream { dloss: &dloss, margins: Some(margins) }, &mut dlogits).unwrap();
     dlogits
 }
 
@@ -438,9 +426,7 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(matches!(Shape::new(&[usize::MAX, 2, 0, 3]).unwrap_err(), LossError::TooLarge(_)));
     let problem = Problem::new(&loss, Shape::new(&[2, 3]).unwrap(), &logits, &[0i64; 2], None, None).unwrap();
     let mut short = [0.0f32; 5];
-    let upstream = Upstream { dloss: &[1.0], margins: None, sum_of_weights: 2.0 };
-    // SAFETY: one thread; the output is local.
-    let error = unsafe { problem.backward(0..2, &upstream, &Output::new(&mut short)) }.unwrap_err();
+    let error = problem.backward(&Sequential, &Upstream { dloss: &[1.0], margins: None }, &mut short).unwrap_err();
     assert_eq!(length(error), ("dlogits", 6, 5));
 }
 
@@ -449,8 +435,7 @@ fn the_bonus_weight_input_wins_over_the_parameter() {
     let loss = EncouragingLoss::default();
     let shape = Shape::new(&[1, 2]).unwrap();
     let problem = Problem::new(&loss, shape, &[1.0f64, 0.0], &[0i64], None, Some(0.0)).unwrap();
-    // SAFETY: one thread; no output.
-    let sum = unsafe { problem.forward(0..1, &ForwardOutput { losses: None, margins: None }) }.unwrap();
+    let sum = problem.forward(&Sequential, ForwardOutput { losses: None, margins: None }).unwrap();
     assert_eq!(
         sum.loss,
         EncouragingLoss::cross_entropy().forward(&[1.0f64, 0.0], &[1, 2], &[0i64], None).unwrap().loss[0]
@@ -459,58 +444,93 @@ fn the_bonus_weight_input_wins_over_the_parameter() {
     assert!(matches!(error, LossError::Parameter(_)));
 }
 
-#[test]
-fn blocks_hold_every_row_once() {
-    for (n, c, expected) in [(0, 2, 1), (1, 70_000, 1), (5, 50_000, 4), (1000, 1000, 16), (7, 2, 1), (2500, 2000, 64)] {
-        let logits = vec![f16::ZERO; n * c];
-        let labels = vec![0i64; n];
-        let loss = EncouragingLoss::default();
-        let problem = Problem::new(&loss, Shape::new(&[n, c]).unwrap(), &logits, &labels, None, None).unwrap();
-        let blocks = problem.blocks();
-        assert_eq!(blocks, expected);
-        let mut next = 0;
-        for block in 0..blocks {
-            let rows = problem.block(block, blocks);
-            assert_eq!(rows.start, next);
-            next = rows.end;
-        }
-        assert_eq!(next, n);
+/// Runs the blocks on a thread each, the last one first.
+struct Backwards;
+
+impl Parallel for Backwards {
+    fn for_each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for index in (0..count).rev() {
+                scope.spawn(move || work(index));
+            }
+        });
     }
 }
 
-/// Threads that take blocks in any order give the same bits as one thread that takes them in turn.
+/// Threads that take blocks in any order give the same bits as one thread that takes them in turn: contiguous rows,
+/// tiles of both kinds, a row in pieces.
 #[test]
 fn threads_give_the_same_bits() {
-    let shape = [40, 700, 6];
-    let logits: Vec<f32> = (0..shape.iter().product()).map(|i: u32| (i as f32 * 0.713).sin() * 9.0).collect();
-    let labels: Vec<i32> = (0..240).map(|row| row * 37 % 700).collect();
-    let loss = EncouragingLoss::default();
-    let alone = loss.forward_backward(&logits, &shape.map(|d| d as usize), &labels, None).unwrap();
-
-    let shape = Shape::new(&shape.map(|d| d as usize)).unwrap();
-    let problem = Problem::new(&loss, shape, &logits, &labels, None, None).unwrap();
-    let blocks = problem.blocks();
-    assert!(blocks > 2);
-    let sum_of_weights = problem.sum_of_weights(0..problem.rows()).unwrap();
-    let mut margin = vec![0.0; problem.rows()];
-    let mut dlogits = vec![0.0; logits.len()];
-    let mut partials = vec![Partial::default(); blocks];
-    let output = ForwardOutput { losses: None, margins: Some(Output::new(&mut margin)) };
-    let gradient = Output::new(&mut dlogits);
-    std::thread::scope(|scope| {
-        for (block, partial) in partials.iter_mut().enumerate().rev() {
-            let (problem, output, gradient) = (&problem, &output, &gradient);
-            scope.spawn(move || {
-                let rows = problem.block(block, blocks);
-                // SAFETY: blocks do not overlap.
-                *partial = unsafe { problem.forward_backward(rows, sum_of_weights, output, gradient) }.unwrap();
-            });
+    for shape in [[300, 700, 1], [12, 70, 300], [30_000, 7, 1], [3000, 5, 9], [2, 120_000, 1], [1, 100_001, 1]] {
+        let rows = shape[0] * shape[2];
+        let logits: Vec<f32> = (0..rows * shape[1]).map(|i| (i as f32 * 0.713).sin() * 9.0).collect();
+        let labels: Vec<i32> = (0..rows).map(|row| (row * 37 % shape[1]) as i32).collect();
+        let loss = EncouragingLoss::builder().ignore_index(Some(3)).build().unwrap();
+        let problem = Problem::new(&loss, Shape::new(&shape).unwrap(), &logits, &labels, None, None).unwrap();
+        let all = |threads: &dyn Fn(&mut [f32], &mut [f32]) -> Partial| {
+            let (mut margins, mut dlogits) = (vec![9.0; rows], vec![9.0; logits.len()]);
+            let partial = threads(&mut margins, &mut dlogits);
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            (problem.reduce(partial).to_bits(), bits(&margins), bits(&dlogits))
+        };
+        fn output(margins: &mut [f32]) -> ForwardOutput<'_, f32> {
+            ForwardOutput { losses: None, margins: Some(margins) }
         }
-    });
-    assert_eq!(problem.reduce(Partial::combine(partials)).to_bits(), alone.loss[0].to_bits());
-    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&margin), bits(&alone.margin));
-    assert_eq!(bits(&dlogits), bits(&alone.dlogits));
+        let alone = all(&|margins, dlogits| problem.forward_backward(&Sequential, output(margins), dlogits).unwrap());
+        let many = all(&|margins, dlogits| problem.forward_backward(&Backwards, output(margins), dlogits).unwrap());
+        assert!(alone == many, "{shape:?}");
+    }
+}
+
+/// Shapes on both sides of every choice the kernels make: contiguous rows or transposed, whole registers or not, tiles
+/// that fit the scratch area or come in chunks, runs along the inner axis whole or cut, rows in pieces.
+#[test]
+fn every_layout_matches_the_reference() {
+    let shapes: [&[usize]; 22] = [
+        &[5, 2],
+        &[700, 3], // several tiles of entries
+        &[33, 63], // transposed, the most classes
+        &[9, 64],  // contiguous, the fewest
+        &[3, 65],
+        &[2, 127],
+        &[2, 2047], // one chunk of a row
+        &[2, 2049],
+        &[3, 4100],
+        &[1, 32_768], // a row in pieces
+        &[2, 50_257],
+        &[2, 5, 3], // a short inner axis
+        &[40, 21, 15],
+        &[3, 900, 7],
+        &[2, 6, 16], // runs along the inner axis, the shortest
+        &[2, 21, 17],
+        &[1, 4, 1031], // several runs
+        &[1, 40, 31, 33],
+        &[1, 300, 40],
+        &[1, 1500, 70], // classes in chunks
+        &[1, 9000, 2],
+        &[1, 3000, 16],
+    ];
+    for shape in shapes {
+        let (rows, classes) = (shape.iter().product::<usize>() / shape[1], shape[1]);
+        let number = |i: usize| (i as f64 * 0.618 + (i as f64 * 0.377).sin() * 40.0).sin() * 8.0;
+        for (weights, ignore) in [(false, None), (true, Some(1))] {
+            let case = Case {
+                loss: EncouragingLoss::builder().ignore_index(ignore).build().unwrap(),
+                shape: shape.to_vec(),
+                logits: (0..rows * classes).map(number).collect(),
+                labels: (0..rows).map(|row| ((row * 7919 + 5) % classes) as i64).collect(),
+                class_weights: weights.then(|| (0..classes).map(|class| 0.5 + (class % 7) as f64).collect()),
+                dloss: vec![-1.5],
+            };
+            for isa in Isa::available() {
+                let context = |error| panic!("{shape:?}, {isa}: {error}");
+                check_isa::<f32, i64>(&case, isa).unwrap_or_else(context);
+                check_isa::<f16, i32>(&case, isa).unwrap_or_else(context);
+                check_isa::<bf16, i64>(&case, isa).unwrap_or_else(context);
+                check_isa::<f64, i64>(&case, isa).unwrap_or_else(context);
+            }
+        }
+    }
 }
 
 /// The kernels and the reference share no code, and agree where numbers end, too.

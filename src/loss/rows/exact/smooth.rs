@@ -11,9 +11,10 @@
 //! the sum without j is exp(z_t)·D_j with D_j = 1 + Σ_{i≠t,j} exp(z_i − z_t) for j ≠ t, and the sum over i ≠ t is kept
 //! relative to its own largest term for j = t. All in f64, because f and f′ of all classes meet in every gradient.
 
-use super::super::element::{Element, Label};
+use super::super::super::element::{Element, Label};
+use super::super::{Output, Problem, Target, weighted};
+use super::Row;
 use super::hard::exp_below;
-use super::{Output, Problem, Row, Target, weighted};
 
 /// The row's sums with the largest logit kept apart.
 struct Sums {
@@ -76,8 +77,8 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         if class == target.class { everywhere + (1.0 - epsilon) * target.weight } else { everywhere }
     }
 
-    /// Weighted loss and the soft margin of the label.
-    pub(super) fn smooth_forward(&self, row: usize, target: Target) -> (f64, f64) {
+    /// Weighted loss, and m of the label.
+    pub(in super::super) fn smooth_forward(&self, row: usize, target: Target) -> (f64, f64) {
         let row = self.row(row);
         let sums = Sums::new(row);
         let loss = row
@@ -89,12 +90,18 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             })
             .sum();
         let z = row.get(target.class).to_f64();
-        (loss, -sums.margin_loss(target.class, z))
+        (loss, sums.margin_loss(target.class, z))
     }
 
     /// # Safety
     /// No other thread writes the gradient of this row.
-    pub(super) unsafe fn smooth_backward(&self, row: usize, target: Target, scale: f64, dlogits: &Output<'_, T>) {
+    pub(in super::super) unsafe fn smooth_backward(
+        &self,
+        row: usize,
+        target: Target,
+        scale: f64,
+        dlogits: &Output<'_, T>,
+    ) {
         let row = self.row(row);
         let sums = Sums::new(row);
         // a_j·f′(m_j)

@@ -1,10 +1,7 @@
 //! One row without label smoothing: statistics of the other classes → m → f, f′ → scaled row.
 
-use super::super::element::{Element, Label, Real};
-use super::{Output, Problem, Target, weighted};
-
-/// Beyond this |m| a float32 margin is too coarse for the exponent of the gradient (its half ulp at 32 is 2e-6).
-const LARGEST_EXACT_MARGIN: f64 = 32.0;
+use super::super::super::element::{Element, Label, Real};
+use super::super::{Output, Problem, Target, weighted};
 
 /// The softmax over the classes other than the label: exp(z_j − max) / sum.
 struct Others<R> {
@@ -41,52 +38,25 @@ pub(super) fn exp_below<R: Real>(z: R, max: R) -> R {
 }
 
 impl<T: Element, L: Label> Problem<'_, T, L> {
-    /// Weighted loss and soft margin.
+    /// Weighted loss and m.
     #[inline]
-    pub(super) fn hard_forward(&self, row: usize, target: Target) -> (f64, f64) {
+    pub(in super::super) fn hard_forward(&self, row: usize, target: Target) -> (f64, f64) {
         let (_, m) = self.others(row, target);
-        (weighted(target.weight, self.f.value(m)), -m)
+        (weighted(target.weight, self.f.value(m)), m)
     }
 
     /// # Safety
     /// No other thread writes the gradient of this row.
-    #[inline]
-    pub(super) unsafe fn hard_forward_backward(
+    pub(in super::super) unsafe fn hard_backward(
         &self,
         row: usize,
         target: Target,
         scale: f64,
         dlogits: &Output<'_, T>,
-    ) -> (f64, f64) {
+    ) {
         let (others, m) = self.others(row, target);
         // SAFETY: the caller's.
         unsafe { self.write_from_others(row, target, scale, &others, m, dlogits) };
-        (weighted(target.weight, self.f.value(m)), -m)
-    }
-
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    #[inline]
-    pub(super) unsafe fn hard_backward(
-        &self,
-        row: usize,
-        target: Target,
-        scale: f64,
-        margin: Option<f32>,
-        dlogits: &Output<'_, T>,
-    ) {
-        let single = size_of::<T::Compute>() == size_of::<f32>();
-        match margin.map(|margin| -f64::from(margin)) {
-            // SAFETY: the caller's.
-            Some(m) if single && m.abs() <= LARGEST_EXACT_MARGIN => unsafe {
-                self.write_from_margin(row, target, scale, m, dlogits);
-            },
-            _ => {
-                let (others, m) = self.others(row, target);
-                // SAFETY: the caller's.
-                unsafe { self.write_from_others(row, target, scale, &others, m, dlogits) };
-            }
-        }
     }
 
     /// Statistics of the other classes, and m.
@@ -114,19 +84,6 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         let factor = T::Compute::from_f64(slope * others.scale());
         // SAFETY: the caller's.
         unsafe { self.write_gradient(row, target, slope, dlogits, |z| factor * exp_below(z, others.max)) };
-    }
-
-    /// exp(z_j − logsumexp) = exp((z_j − z_y) − m): one pass over the row, nothing to sum up.
-    ///
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    #[inline]
-    unsafe fn write_from_margin(&self, row: usize, target: Target, scale: f64, m: f64, dlogits: &Output<'_, T>) {
-        let label_logit = self.row(row).get(target.class).widen();
-        let slope = scale * target.weight * self.f.derivative(m);
-        let (factor, m) = (T::Compute::from_f64(slope), T::Compute::from_f64(m));
-        // SAFETY: the caller's.
-        unsafe { self.write_gradient(row, target, slope, dlogits, |z| factor * ((z - label_logit) - m).exp()) };
     }
 
     /// −slope at the label, `other` of the logit elsewhere.
