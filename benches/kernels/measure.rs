@@ -209,8 +209,9 @@ impl<T: Dtype> Rotation<'_, T> {
     }
 
     fn call(&mut self, work: &Work) {
-        let slot = self.buffers.slot(self.at);
-        self.at = if self.at + 1 == self.buffers.slots { 0 } else { self.at + 1 };
+        let at = self.at;
+        self.at = if at + 1 == self.buffers.slots { 0 } else { at + 1 };
+        let slot = self.buffers.slot(at);
         match work {
             Work::Read(way) => way.run(slot.logits),
             Work::Copy(way) => way.run(slot.logits, slot.dlogits),
