@@ -134,20 +134,75 @@ element!(f64, f64, |x| x, |x| x, |x| x, |x| x);
 
 /// An element type of labels: `i32` or `i64`.
 pub trait Label: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// The same number as `i64`.
-    fn to_i64(self) -> i64;
+    /// These labels, without their type.
+    fn erase(labels: &[Self]) -> Labels<'_>;
 }
 
 impl Label for i32 {
-    #[inline]
-    fn to_i64(self) -> i64 {
-        self.into()
+    fn erase(labels: &[i32]) -> Labels<'_> {
+        Labels::Int32(labels)
     }
 }
 
 impl Label for i64 {
+    fn erase(labels: &[i64]) -> Labels<'_> {
+        Labels::Int64(labels)
+    }
+}
+
+/// Labels of either type. The kernels read them once per row, so that code for each type would be size without speed.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// `i32`
+    Int32(&'a [i32]),
+    /// `i64`
+    Int64(&'a [i64]),
+}
+
+impl<'a, L: Label> From<&'a [L]> for Labels<'a> {
+    fn from(labels: &'a [L]) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl<'a, L: Label, const N: usize> From<&'a [L; N]> for Labels<'a> {
+    fn from(labels: &'a [L; N]) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl<'a, L: Label> From<&'a Vec<L>> for Labels<'a> {
+    fn from(labels: &'a Vec<L>) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl Labels<'_> {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::Int32(labels) => labels.len(),
+            Labels::Int64(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The label of a row.
+    ///
+    /// # Panics
+    /// If there are not so many.
     #[inline]
-    fn to_i64(self) -> i64 {
-        self
+    #[must_use]
+    pub fn get(&self, row: usize) -> i64 {
+        match self {
+            Labels::Int32(labels) => labels[row].into(),
+            Labels::Int64(labels) => labels[row],
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::contiguous::{self, Gradient};
 use super::lane::Lane;
 use super::tile::{self, Scratch, Source, Tile};
 use super::{Output, Parallel, Partial, Problem, Target, check_length};
-use crate::loss::element::{Element, Label, Real};
+use crate::loss::element::{Element, Real};
 use crate::loss::error::LossError;
 use crate::loss::margin::MarginLoss;
 
@@ -74,7 +74,7 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    fn new<T: Element, L: Label>(problem: &Problem<'_, T, L>) -> Layout {
+    fn new<T: Element>(problem: &Problem<'_, T>) -> Layout {
         let (batches, classes, inner) = (problem.shape.batch(), problem.shape.classes(), problem.shape.inner());
         let rows_in_scratch = tile::SCRATCH_BYTES / size_of::<T::Compute>() / classes;
         if inner == 1 && classes >= FEWEST_CONTIGUOUS {
@@ -160,7 +160,7 @@ fn row_of(error: &LossError) -> usize {
     if let LossError::Label { row, .. } = error { *row } else { 0 }
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// Sum of the class weights of the labels of the rows that count: what reduction mean divides by. Reads labels and
     /// class weights only.
     pub(super) fn sum_of_weights(&self, threads: &impl Parallel) -> Result<f64, LossError> {
@@ -172,7 +172,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 // that the labels are in range is found out later
                 (None, None) => rows.len() as f64,
                 (None, Some(ignored)) => {
-                    self.labels[rows].iter().filter(|label| label.to_i64() != ignored).count() as f64
+                    rows.filter(|&row| self.labels.get(row) != ignored).count() as f64
                 }
                 (Some(_), _) => rows
                     .map(|row| Ok(self.target(row)?.map_or(0.0, |target| target.weight)))

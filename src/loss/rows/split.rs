@@ -5,7 +5,7 @@ use super::contiguous::{self, Sum};
 use super::lane::Lane;
 use super::run::{Job, Layout, MOST_BLOCKS, part_of, publish};
 use super::{Output, Parallel, Partial, Problem};
-use crate::loss::element::{Element, Label};
+use crate::loss::element::Element;
 use crate::loss::error::LossError;
 use crate::loss::margin::MarginLoss;
 
@@ -14,7 +14,7 @@ const ENOUGH_ROWS: usize = 16;
 /// Classes that are worth a piece of their own.
 const CLASSES_PER_PIECE: usize = 16_384;
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// How many pieces each row is cut into; `None` where rows are enough, or short.
     pub(super) fn pieces_per_row(&self, layout: &Layout) -> Option<usize> {
         let Layout::Rows { rows } = *layout else { return None };

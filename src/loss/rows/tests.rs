@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::reference::{self, Evaluation, Input};
 use super::super::testing::{self, Case};
+use crate::loss::Label;
 use super::*;
 use crate::loss::{Bonus, ForwardBackward};
 
