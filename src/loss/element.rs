@@ -14,14 +14,10 @@ pub(super) mod sealed {
     impl Sealed for i64 {}
 }
 
-/// A floating point type that can be computed with: `f32` or `f64`.
-pub trait Real:
+/// What f and f′ are made from: `f32`, `f64`, and the kernels' registers of rows.
+pub trait Arithmetic:
     sealed::Sealed
     + Copy
-    + Send
-    + Sync
-    + PartialOrd
-    + std::fmt::Debug
     + std::ops::Add<Output = Self>
     + std::ops::Sub<Output = Self>
     + std::ops::Mul<Output = Self>
@@ -29,44 +25,38 @@ pub trait Real:
     + std::ops::Neg<Output = Self>
     + 'static
 {
+    /// The nearest number of this type.
+    fn from_f64(x: f64) -> Self;
+    /// e^x; registers: for x ≤ 0.
+    fn exp(self) -> Self;
+    /// log(1 + x), accurate for small x; registers: for 0 ≤ x ≤ 1.
+    fn ln_1p(self) -> Self;
+    /// Sine; registers: for 0 ≤ x ≤ π.
+    fn sin(self) -> Self;
+    /// |x|.
+    fn abs(self) -> Self;
+    /// self < than ? yes : no; so `no` where one is NaN.
+    fn if_less(self, than: Self, yes: Self, no: Self) -> Self;
+}
+
+/// A floating point type that can be computed with: `f32` or `f64`.
+pub trait Real: Arithmetic + Send + Sync + PartialOrd + std::fmt::Debug {
     /// 0.
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// π.
-    const PI: Self;
     /// −∞.
     const NEG_INFINITY: Self;
-    /// The nearest number of this type.
-    fn from_f64(x: f64) -> Self;
     /// The same number as `f64`.
     fn to_f64(self) -> f64;
-    /// e^x.
-    fn exp(self) -> Self;
-    /// log(1 + x), accurate for small x.
-    fn ln_1p(self) -> Self;
-    /// Sine.
-    fn sin(self) -> Self;
-    /// |x|.
-    fn abs(self) -> Self;
-    /// Not a number.
-    fn is_nan(self) -> bool;
 }
 
 macro_rules! real {
     ($($t:ident),*) => {$(
-        impl Real for $t {
-            const ZERO: Self = 0.0;
-            const ONE: Self = 1.0;
-            const PI: Self = std::$t::consts::PI;
-            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+        impl Arithmetic for $t {
             #[inline]
             fn from_f64(x: f64) -> Self {
                 x as $t
-            }
-            #[inline]
-            fn to_f64(self) -> f64 {
-                self.into()
             }
             #[inline]
             fn exp(self) -> Self {
@@ -85,8 +75,18 @@ macro_rules! real {
                 $t::abs(self)
             }
             #[inline]
-            fn is_nan(self) -> bool {
-                $t::is_nan(self)
+            fn if_less(self, than: Self, yes: Self, no: Self) -> Self {
+                if self < than { yes } else { no }
+            }
+        }
+
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            #[inline]
+            fn to_f64(self) -> f64 {
+                self.into()
             }
         }
     )*};

@@ -29,6 +29,7 @@ mod tests;
 mod tile;
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use super::element::{Element, Labels};
 use super::encouraging_loss::{EncouragingLoss, Reduction};
@@ -90,6 +91,15 @@ unsafe impl<T: Send> Sync for Output<'_, T> {}
 impl<'a, T: Copy> Output<'a, T> {
     fn new(slice: &'a mut [T]) -> Self {
         Output { pointer: slice.as_mut_ptr(), len: slice.len(), buffer: PhantomData }
+    }
+
+    /// # Safety
+    /// No other thread touches entries `start..start + len` at the same time.
+    #[inline]
+    unsafe fn rows(&self, start: usize, len: usize) -> &mut [MaybeUninit<T>] {
+        assert!(start + len <= self.len, "entries {start} to {} of an output of {} elements", start + len, self.len);
+        // SAFETY: in bounds by the assertion, exclusive by the caller's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start).cast(), len) }
     }
 
     /// # Safety

@@ -3,7 +3,7 @@
 use super::exp::exp;
 use super::isa::with_isa;
 use super::simd::{Packed, Simd, Vector};
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// Classes whose sum is kept in registers before it is added to the f64 total: few enough that f32 lanes stay exact to
 /// 1e-7, and that a chunk done again still lies in the first cache.

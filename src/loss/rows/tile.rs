@@ -7,13 +7,12 @@
 
 use std::mem::MaybeUninit;
 
-use super::batch::{Batch, IGNORED, MOST_ROWS};
+use super::batch::{Batch, MOST_ROWS};
 use super::contiguous::unaligned;
 use super::exp::exp;
-use super::isa::with_isa;
-use super::lane::Lane;
+use super::isa::{Isa, with_isa};
 use super::simd::{MOST_LANES, Packed, Simd, Vector};
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// Half of the second cache of the machines we know.
 pub const SCRATCH_BYTES: usize = 128 * 1024;
@@ -151,72 +150,83 @@ impl Tile {
 }
 
 with_isa! {
-    /// References and sums of all rows, and their label logits; rows that are ignored get some numbers.
+    /// Loads classes `start..end`, in the type computed in, rows side by side.
     ///
     /// # Safety
-    /// The instruction set is available; the tile lies within the logits.
-    fn statistics<T: Packed>(
-        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &mut Batch
-    ) = statistics_in;
-    /// The gradient of all rows.
+    /// The instruction set is available; the tile lies within the logits; `numbers` and `staged` are those of a
+    /// [`Scratch`].
+    fn load<T: Packed>(
+        tile: &Tile, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute, staged: *mut T::Compute
+    ) = load_in;
+    /// Writes classes `start..end`, which [`scale`] has made.
     ///
     /// # Safety
-    /// As [`statistics`], and for the output too.
-    fn write_gradient<T: Packed>(
-        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &Batch, source: Source,
-        output: *mut T, stream: bool
-    ) = write_gradient_in;
+    /// As [`load`], and for the output too.
+    fn store<T: Packed>(
+        tile: &Tile, numbers: *const T::Compute, start: usize, end: usize, staged: *mut T::Compute, output: *mut T,
+        stream: bool
+    ) = store_in;
+    /// Of `classes` classes in the scratch area: the largest logit of each row from `references` on, which are updated,
+    /// exp(z − reference) in place of the logits, and the sums of those.
+    ///
+    /// # Safety
+    /// As [`load`].
+    fn sum<T: Packed>(
+        tile: &Tile, ahead: Ahead, classes: usize, numbers: *mut T::Compute, references: *mut T::Compute,
+        sums: *mut T::Compute
+    ) = sum_in;
+    /// exp((z − first) − second) in place of `classes` classes.
+    ///
+    /// # Safety
+    /// As [`load`].
+    fn exponentials<T: Packed>(
+        tile: &Tile, ahead: Ahead, classes: usize, numbers: *mut T::Compute, first: *const T::Compute,
+        second: *const T::Compute
+    ) = exponentials_in;
+    /// factor · number in place of `classes` classes, and 0 where the factor is 0.
+    ///
+    /// # Safety
+    /// As [`load`].
+    fn scale<T: Packed>(tile: &Tile, classes: usize, numbers: *mut T::Compute, factors: *const T::Compute) = scale_in;
 }
 
-#[inline(always)]
-unsafe fn statistics_in<S: Simd, T: Packed>(
+/// References and sums of all rows, and their label logits; rows that are ignored get some numbers.
+///
+/// # Safety
+/// The instruction set is available; the tile lies within the logits.
+pub unsafe fn statistics<T: Packed>(
+    isa: Isa,
     tile: &Tile,
     next: Option<&Tile>,
     logits: *const T,
     scratch: &mut Scratch,
     batch: &mut Batch,
 ) {
-    let lanes = T::Vector::<S>::LANES;
     let (pitch, chunk, rows) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()), tile.rows());
     let numbers = scratch.numbers.as_mut_ptr().cast::<T::Compute>();
     let staged = scratch.staged.as_mut_ptr().cast::<T::Compute>();
     let references = scratch.first.as_mut_ptr().cast::<T::Compute>();
     let sums = scratch.second.as_mut_ptr().cast::<T::Compute>();
-    let lowest = T::Compute::from_f64(-1e30);
-    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, the columns `rows` numbers.
+    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, its columns `pitch` numbers.
     unsafe {
-        let padded = rows.next_multiple_of(lanes);
-        for row in (0..padded).step_by(lanes) {
-            T::Vector::<S>::splat(lowest).store(references.add(row));
+        for row in 0..pitch.min(MOST_ROWS + MOST_LANES) {
+            references.add(row).write(T::Compute::from_f64(-1e30));
         }
         let mut start = 0;
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
-            load::<S, T>(tile, logits, start, end, numbers, staged);
-            for row in 0..rows {
-                let class = batch.classes()[row];
-                if class.wrapping_sub(start) < end - start {
-                    let z = numbers.add((class - start) * pitch + row);
-                    batch.label_logits_mut()[row] = z.read().to_f64();
-                    z.write(T::Compute::NEG_INFINITY);
-                }
-            }
-            for row in (0..padded).step_by(lanes) {
-                let ahead = ahead(tile, next, logits, start, row);
-                sum_column::<S, T>(numbers.add(row), pitch, ahead, end - start, references.add(row), sums.add(row));
-            }
+            load::<T>(isa, tile, logits, start, end, numbers, staged);
+            take_labels::<T>(numbers, pitch, start, end, batch);
+            let ahead = ahead(tile, next, logits, start);
+            sum::<T::Compute>(isa, tile, ahead, end - start, numbers, references, sums);
             let (all_references, all_sums) = batch.statistics_mut();
-            if start == 0 {
-                for row in 0..rows {
-                    all_references[row] = references.add(row).read().to_f64();
-                    all_sums[row] = sums.add(row).read().to_f64();
-                }
-            } else {
-                for row in 0..rows {
-                    let reference = references.add(row).read().to_f64();
-                    let before = all_sums[row] * Lane(all_references[row] - reference).exp().0;
-                    all_references[row] = reference;
-                    all_sums[row] = before + sums.add(row).read().to_f64();
+            for row in 0..rows {
+                let (reference, sum) = (references.add(row).read().to_f64(), sums.add(row).read().to_f64());
+                if start > 0 {
+                    let before = all_sums[row] * (all_references[row] - reference).exp();
+                    (all_references[row], all_sums[row]) = (reference, before + sum);
+                } else {
+                    (all_references[row], all_sums[row]) = (reference, sum);
                 }
             }
             start = end;
@@ -224,67 +234,32 @@ unsafe fn statistics_in<S: Simd, T: Packed>(
     }
 }
 
-/// What of the next tile lies where this one's column does.
-struct Ahead<T> {
-    first: *const T,
-    stride: usize,
-}
-
-/// The next tile is fetched while this one is computed with: its runs lie too far apart for the machine to see them
-/// coming. Without a next tile, or where tiles lie in one piece, this gives what has been read already.
-#[inline(always)]
-fn ahead<T>(tile: &Tile, next: Option<&Tile>, logits: *const T, class: usize, row: usize) -> Ahead<T> {
-    match next {
-        Some(next) if tile.run > MOST_LANES => {
-            Ahead { first: logits.wrapping_add(next.index(0, class) + row), stride: tile.inner }
-        }
-        _ => Ahead { first: logits.wrapping_add(tile.index(0, class)), stride: 0 },
-    }
-}
-
-/// A register of rows: the reference grows to the largest of their logits, the logits become exp(z − reference), and
-/// those are added up.
+/// The label logits among classes `start..end`, with −∞ left in their place.
 ///
 /// # Safety
-/// As [`Vector`]; `classes` registers lie `pitch` apart.
+/// As [`load`]; the classes are in the scratch area.
 #[inline(always)]
-unsafe fn sum_column<S: Simd, T: Packed>(
-    numbers: *mut T::Compute,
-    pitch: usize,
-    ahead: Ahead<T>,
-    classes: usize,
-    reference: *mut T::Compute,
-    sum: *mut T::Compute,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut max = T::Vector::<S>::load(reference);
-        for class in 0..classes {
-            max = T::Vector::<S>::load(numbers.add(class * pitch)).max(max);
-        }
-        max.store(reference);
-        let mut total = T::Vector::<S>::splat(T::Compute::ZERO);
-        let mut class = 0;
-        while class < classes {
-            let end = (class + GROUP).min(classes);
-            let mut group = T::Vector::<S>::splat(T::Compute::ZERO);
-            while class < end {
-                let z = numbers.add(class * pitch);
-                S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
-                let e = exp(T::Vector::<S>::load(z).sub(max));
-                e.store(z);
-                group = group.add(e);
-                class += 1;
+unsafe fn take_labels<T: Packed>(numbers: *mut T::Compute, pitch: usize, start: usize, end: usize, batch: &mut Batch) {
+    for row in 0..batch.len {
+        let class = batch.classes()[row].wrapping_sub(start);
+        if class < end - start {
+            // SAFETY: the caller's.
+            unsafe {
+                let z = numbers.add(class * pitch + row);
+                batch.label_logits_mut()[row] = z.read().to_f64();
+                z.write(T::Compute::NEG_INFINITY);
             }
-            total = total.add(group);
         }
-        total.store(sum);
     }
 }
 
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "as its caller")]
-unsafe fn write_gradient_in<S: Simd, T: Packed>(
+/// The gradient of all rows.
+///
+/// # Safety
+/// As [`statistics`], and for the output too.
+#[allow(clippy::too_many_arguments, reason = "a tile, what is known of it, and where it goes")]
+pub unsafe fn write_gradient<T: Packed>(
+    isa: Isa,
     tile: &Tile,
     next: Option<&Tile>,
     logits: *const T,
@@ -294,74 +269,187 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     output: *mut T,
     stream: bool,
 ) {
-    let lanes = T::Vector::<S>::LANES;
-    let (pitch, chunk, rows) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()), tile.rows());
+    let (pitch, chunk) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()));
     let numbers = scratch.numbers.as_mut_ptr().cast::<T::Compute>();
     let staged = scratch.staged.as_mut_ptr().cast::<T::Compute>();
     let first = scratch.first.as_mut_ptr().cast::<T::Compute>();
     let second = scratch.second.as_mut_ptr().cast::<T::Compute>();
     let factors = scratch.factors.as_mut_ptr().cast::<T::Compute>();
-    let padded = rows.next_multiple_of(lanes);
-    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, the columns `rows` numbers.
+    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, its columns `pitch` numbers.
     unsafe {
-        for row in rows..padded {
-            first.add(row).write(T::Compute::ZERO);
-            second.add(row).write(T::Compute::ZERO);
-            factors.add(row).write(T::Compute::ZERO);
-        }
-        let (label_logits, margins) = (batch.label_logits(), batch.margin_losses());
-        let (references, sums, slopes) = (batch.references(), batch.sums(), batch.slopes());
-        let classes = batch.classes();
-        // what an ignored row holds may be no number
-        let counted = |row: usize, factor: f64| if classes[row] == IGNORED { 0.0 } else { factor };
-        if source == Source::Margins {
-            for row in 0..rows {
-                first.add(row).write(T::Compute::from_f64(label_logits[row]));
-                second.add(row).write(T::Compute::from_f64(margins[row]));
-                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row])));
-            }
-        } else {
-            for row in 0..rows {
-                first.add(row).write(T::Compute::from_f64(references[row]));
-                second.add(row).write(T::Compute::ZERO);
-                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row] / sums[row])));
-            }
-        }
+        fill_columns::<T::Compute>(tile, batch, source, first, second, factors);
         let mut start = 0;
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
             if source != Source::Exponentials {
-                load::<S, T>(tile, logits, start, end, numbers, staged);
-                for class in 0..end - start {
-                    for row in (0..padded).step_by(lanes) {
-                        let ahead = ahead(tile, next, logits, start, row);
-                        S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
-                        let z = numbers.add(class * pitch + row);
-                        let d = T::Vector::<S>::load(z).sub(T::Vector::<S>::load(first.add(row)));
-                        exp(d.sub(T::Vector::<S>::load(second.add(row)))).store(z);
-                    }
-                }
+                load::<T>(isa, tile, logits, start, end, numbers, staged);
+                let ahead = ahead(tile, next, logits, start);
+                exponentials::<T::Compute>(isa, tile, ahead, end - start, numbers, first, second);
             }
-            for row in 0..rows {
-                let class = classes[row];
-                if class.wrapping_sub(start) < end - start {
+            for row in 0..batch.len {
+                let class = batch.classes()[row].wrapping_sub(start);
+                if class < end - start {
                     // times the factor this is minus the slope
-                    let share = if source == Source::Margins { -1.0 } else { -sums[row] };
-                    numbers.add((class - start) * pitch + row).write(T::Compute::from_f64(share));
+                    let share = if source == Source::Margins { -1.0 } else { -batch.sums()[row] };
+                    numbers.add(class * pitch + row).write(T::Compute::from_f64(share));
                 }
             }
-            store::<S, T>(tile, numbers, factors, start, end, staged, output, stream);
+            scale::<T::Compute>(isa, tile, end - start, numbers, factors);
+            store::<T>(isa, tile, numbers, start, end, staged, output, stream);
             start = end;
         }
     }
 }
 
-/// Loads classes `start..end`, in the type computed in, rows side by side.
+/// Per row: what to take from the logits, twice, and the factor of the gradient.
 ///
 /// # Safety
-/// As [`statistics`]; `numbers` and `staged` are those of a [`Scratch`].
+/// The columns are those of a [`Scratch`].
+unsafe fn fill_columns<R: Real>(
+    tile: &Tile,
+    batch: &Batch,
+    source: Source,
+    first: *mut R,
+    second: *mut R,
+    factors: *mut R,
+) {
+    let rows = tile.rows();
+    // SAFETY: the caller's.
+    unsafe {
+        for row in rows..rows.next_multiple_of(MOST_LANES) {
+            first.add(row).write(R::ZERO);
+            second.add(row).write(R::ZERO);
+            factors.add(row).write(R::ZERO);
+        }
+        if source == Source::Margins {
+            for row in 0..rows {
+                first.add(row).write(R::from_f64(batch.label_logits()[row]));
+                second.add(row).write(R::from_f64(batch.margin_losses()[row]));
+                factors.add(row).write(R::from_f64(batch.slopes()[row]));
+            }
+        } else {
+            for row in 0..rows {
+                first.add(row).write(R::from_f64(batch.references()[row]));
+                second.add(row).write(R::ZERO);
+                factors.add(row).write(R::from_f64(batch.slopes()[row] / batch.sums()[row]));
+            }
+        }
+    }
+}
+
+/// What of the next tile lies where this one does.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    first: *const u8,
+    class_bytes: usize,
+    row_bytes: usize,
+}
+
+/// The next tile is fetched while this one is computed with: its runs lie too far apart for the machine to see them
+/// coming. Without a next tile, or where tiles lie in one piece, this gives what has been read already.
+fn ahead<T>(tile: &Tile, next: Option<&Tile>, logits: *const T, class: usize) -> Ahead {
+    let of = |tile: &Tile| logits.wrapping_add(tile.index(0, class)).cast();
+    match next {
+        Some(next) if tile.run > MOST_LANES => {
+            Ahead { first: of(next), class_bytes: tile.inner * size_of::<T>(), row_bytes: size_of::<T>() }
+        }
+        _ => Ahead { first: of(tile), class_bytes: 0, row_bytes: 0 },
+    }
+}
+
 #[inline(always)]
-unsafe fn load<S: Simd, T: Packed>(
+unsafe fn sum_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    ahead: Ahead,
+    classes: usize,
+    numbers: *mut T::Compute,
+    references: *mut T::Compute,
+    sums: *mut T::Compute,
+) {
+    let (pitch, class_bytes) = (tile.pitch(), ahead.class_bytes);
+    let mut row = 0;
+    while row < tile.rows() {
+        let ahead = ahead.first.wrapping_add(row * ahead.row_bytes);
+        // SAFETY: the caller's.
+        unsafe {
+            let mut max = T::Vector::<S>::load(references.add(row));
+            for class in 0..classes {
+                max = T::Vector::<S>::load(numbers.add(class * pitch + row)).max(max);
+            }
+            max.store(references.add(row));
+            let mut total = T::Vector::<S>::splat(T::Compute::ZERO);
+            let mut class = 0;
+            while class < classes {
+                let end = (class + GROUP).min(classes);
+                let mut group = T::Vector::<S>::splat(T::Compute::ZERO);
+                while class < end {
+                    S::prefetch(ahead.wrapping_add(class * class_bytes));
+                    let z = numbers.add(class * pitch + row);
+                    let e = exp(T::Vector::<S>::load(z).sub(max));
+                    e.store(z);
+                    group = group.add(e);
+                    class += 1;
+                }
+                total = total.add(group);
+            }
+            total.store(sums.add(row));
+        }
+        row += T::Vector::<S>::LANES;
+    }
+}
+
+#[inline(always)]
+unsafe fn exponentials_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    ahead: Ahead,
+    classes: usize,
+    numbers: *mut T::Compute,
+    first: *const T::Compute,
+    second: *const T::Compute,
+) {
+    let pitch = tile.pitch();
+    for class in 0..classes {
+        let mut row = 0;
+        while row < tile.rows() {
+            // SAFETY: the caller's.
+            unsafe {
+                S::prefetch(ahead.first.wrapping_add(class * ahead.class_bytes + row * ahead.row_bytes));
+                let z = numbers.add(class * pitch + row);
+                let d = T::Vector::<S>::load(z).sub(T::Vector::<S>::load(first.add(row)));
+                exp(d.sub(T::Vector::<S>::load(second.add(row)))).store(z);
+            }
+            row += T::Vector::<S>::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scale_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    classes: usize,
+    numbers: *mut T::Compute,
+    factors: *const T::Compute,
+) {
+    let pitch = tile.pitch();
+    for class in 0..classes {
+        let mut row = 0;
+        while row < tile.rows() {
+            // SAFETY: the caller's.
+            unsafe {
+                let number = numbers.add(class * pitch + row);
+                let factor = T::Vector::<S>::load(factors.add(row));
+                let product = factor.mul(T::Vector::<S>::load(number));
+                let zero = T::Vector::<S>::splat(T::Compute::ZERO);
+                // what an ignored row holds may be no number
+                factor.if_equal(zero, zero, product).store(number);
+            }
+            row += T::Vector::<S>::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_in<S: Simd, T: Packed>(
     tile: &Tile,
     logits: *const T,
     start: usize,
@@ -411,16 +499,10 @@ unsafe fn load<S: Simd, T: Packed>(
     }
 }
 
-/// Writes factor · number of classes `start..end`, and 0 where the factor is 0.
-///
-/// # Safety
-/// As [`load`].
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a tile in the scratch area and where it goes")]
-unsafe fn store<S: Simd, T: Packed>(
+unsafe fn store_in<S: Simd, T: Packed>(
     tile: &Tile,
-    numbers: *mut T::Compute,
-    factors: *const T::Compute,
+    numbers: *const T::Compute,
     start: usize,
     end: usize,
     staged: *mut T::Compute,
@@ -428,25 +510,15 @@ unsafe fn store<S: Simd, T: Packed>(
     stream: bool,
 ) {
     let lanes = T::Vector::<S>::LANES;
-    let (pitch, rows) = (tile.pitch(), tile.rows());
     // SAFETY: the caller's.
     unsafe {
-        for class in 0..end - start {
-            let numbers = numbers.add(class * pitch);
-            for row in (0..rows.next_multiple_of(lanes)).step_by(lanes) {
-                let factor = T::Vector::<S>::load(factors.add(row));
-                let product = factor.mul(T::Vector::<S>::load(numbers.add(row)));
-                let zero = T::Vector::<S>::splat(T::Compute::ZERO);
-                factor.if_equal(zero, zero, product).store(numbers.add(row));
-            }
-            if tile.run >= lanes {
+        if tile.run >= lanes {
+            for class in start..end {
                 for b in 0..tile.batches {
-                    let to = output.add(tile.index(b, start + class));
-                    narrow::<S, T>(numbers.add(b * tile.run), to, tile.run, stream);
+                    let from = numbers.add((class - start) * tile.pitch() + b * tile.run);
+                    narrow::<S, T>(from, output.add(tile.index(b, class)), tile.run, stream);
                 }
             }
-        }
-        if tile.run >= lanes {
             return;
         }
         let group = tile.entries_staged(start, end);
@@ -458,7 +530,7 @@ unsafe fn store<S: Simd, T: Packed>(
             let mut done = 0;
             while done < count {
                 let some = STAGED.min(count - done);
-                let mut places = tile.places(numbers, b, done);
+                let mut places = tile.places(numbers.cast_mut(), b, done);
                 for i in 0..some {
                     staged.add(i).write(places.next(tile).read());
                 }

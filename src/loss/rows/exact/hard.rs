@@ -1,6 +1,6 @@
 //! One row without label smoothing: statistics of the other classes → m → f, f′ → scaled row.
 
-use super::super::super::element::{Element, Real};
+use super::super::super::element::{Arithmetic, Element, Real};
 use super::super::{Output, Problem, Target, weighted};
 
 /// The softmax over the classes other than the label: exp(z_j − max) / sum.
