@@ -150,8 +150,11 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     unsafe {
         let mut at = from;
         if stream {
-            T::store::<S>(at_classes::<S, T>(row, from, label, gradient), output.add(from));
-            at += unaligned::<S, T>(output.add(from));
+            let head = unaligned::<S, T>(output.add(from));
+            if head > 0 {
+                T::store::<S>(at_classes::<S, T>(row, from, label, gradient), output.add(from));
+            }
+            at += head;
             while at + lanes <= to {
                 T::stream::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
                 at += lanes;

@@ -18,6 +18,9 @@ use crate::loss::element::{Arithmetic, Real};
 pub const SCRATCH_BYTES: usize = 128 * 1024;
 /// Numbers that are transposed at a time.
 const STAGED: usize = 1024;
+/// Runs between the one that is fetched and the one that is loaded: they lie too far apart for the machine to see them
+/// coming, and so that more of them would displace each other in the caches.
+const RUNS_AHEAD: usize = 2;
 /// Terms that are added up in one register before they go to a second one: keeps f32 sums of many terms exact.
 const GROUP: usize = 16;
 
@@ -56,36 +59,74 @@ pub struct Tile {
     pub inner: usize,
 }
 
-/// Goes through the scratch area as the logits lie in memory: inner axis, classes, batch.
-struct Places<R> {
-    entry: *mut R,
-    place: *mut R,
-    class: usize,
-    inner: usize,
-    pitch: usize,
+/// Numbers that lie side by side in the logits and are transposed together: whole batch entries, or some classes of one.
+struct Piece {
+    batch: usize,
+    entries: usize,
+    start: usize,
+    end: usize,
 }
 
-impl<R> Places<R> {
+impl Piece {
+    fn len(&self, tile: &Tile) -> usize {
+        self.entries * (self.end - self.start) * tile.run
+    }
+
+    /// From the order of the logits into that of the scratch area, whose first class is `first`.
+    ///
     /// # Safety
-    /// As [`Tile::places`]; not called more often than there are numbers left.
+    /// `staged` holds the piece, the scratch area its classes.
     #[inline(always)]
-    unsafe fn next(&mut self, tile: &Tile) -> *mut R {
-        let place = self.place;
-        self.inner += 1;
-        if self.inner < tile.run {
-            self.place = place.wrapping_add(1);
-            return place;
+    unsafe fn scatter<R: Copy>(&self, tile: &Tile, first: usize, staged: *const R, numbers: *mut R) {
+        // SAFETY: the caller's.
+        unsafe {
+            match tile.run {
+                1 => self.each(1, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
+                run => self.each(run, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
+            }
         }
-        self.inner = 0;
-        self.class += 1;
-        if self.class == tile.classes {
-            self.class = 0;
-            self.entry = self.entry.wrapping_add(tile.run);
-            self.place = self.entry;
-        } else {
-            self.place = place.wrapping_add(self.pitch + 1 - tile.run);
+    }
+
+    /// The other way round.
+    ///
+    /// # Safety
+    /// As [`Piece::scatter`].
+    #[inline(always)]
+    unsafe fn gather<R: Copy>(&self, tile: &Tile, first: usize, numbers: *const R, staged: *mut R) {
+        // SAFETY: the caller's.
+        unsafe {
+            match tile.run {
+                1 => self.each(1, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
+                run => self.each(run, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
+            }
         }
-        place
+    }
+
+    /// Each number's places in both orders.
+    ///
+    /// # Safety
+    /// As [`Piece::scatter`].
+    #[inline(always)]
+    unsafe fn each<R: Copy>(
+        &self,
+        run: usize,
+        pitch: usize,
+        first: usize,
+        mut staged: *mut R,
+        numbers: *mut R,
+        copy: impl Fn(*mut R, *mut R),
+    ) {
+        let (start, end) = (self.start - first, self.end - first);
+        for entry in self.batch..self.batch + self.entries {
+            let mut number = numbers.wrapping_add(start * pitch + entry * run);
+            for _ in start..end {
+                for i in 0..run {
+                    copy(staged.wrapping_add(i), number.wrapping_add(i));
+                }
+                staged = staged.wrapping_add(run);
+                number = number.wrapping_add(pitch);
+            }
+        }
     }
 }
 
@@ -121,26 +162,29 @@ impl Tile {
         self.chunk(number_bytes) == self.classes
     }
 
-    /// Entries that lie side by side in the logits and are transposed together: all of their classes are wanted.
-    fn entries_staged(&self, start: usize, end: usize) -> usize {
-        if end - start == self.classes { (STAGED / (self.classes * self.run)).max(1) } else { 1 }
+    /// The `index`th piece of classes `start..end`.
+    fn piece(&self, start: usize, end: usize, index: usize) -> Option<Piece> {
+        let classes = (STAGED / self.run).min(end - start);
+        // entries are neighbours where all of their classes are wanted
+        let entries = if classes == self.classes { (STAGED / (classes * self.run)).max(1) } else { 1 };
+        let per_entry = (end - start).div_ceil(classes);
+        let (batch, start) = (index / per_entry * entries, start + index % per_entry * classes);
+        (batch < self.batches).then(|| Piece {
+            batch,
+            entries: entries.min(self.batches - batch),
+            start,
+            end: (start + classes).min(end),
+        })
     }
 
-    /// Where the numbers of entry `batch` lie in the scratch area, from its `done`th number on, in the order of the
-    /// logits.
-    ///
-    /// # Safety
-    /// `numbers` is that of a [`Scratch`] for this tile.
-    #[inline(always)]
-    unsafe fn places<R>(&self, numbers: *mut R, batch: usize, done: usize) -> Places<R> {
-        let (class, inner) = (done / self.run, done % self.run);
-        let pitch = self.pitch();
-        // SAFETY: the caller's.
-        let (entry, place) = unsafe {
-            let entry = numbers.add(batch * self.run);
-            (entry, entry.add(class * pitch + inner))
-        };
-        Places { entry, place, class, inner, pitch }
+    /// Index in the logits of what is loaded after the classes of this tile, too: those of the next one. Without one,
+    /// some index.
+    fn index_ahead(&self, next: Option<&Tile>, class: usize) -> usize {
+        match next {
+            _ if class < self.classes => self.index(0, class),
+            Some(next) => next.index(0, (class - self.classes).min(next.classes - 1)),
+            None => self.index(0, self.classes - 1),
+        }
     }
 
     /// Index in the logits of a class of a batch entry's first row.
@@ -156,7 +200,8 @@ with_isa! {
     /// The instruction set is available; the tile lies within the logits; `numbers` and `staged` are those of a
     /// [`Scratch`].
     fn load<T: Packed>(
-        tile: &Tile, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute, staged: *mut T::Compute
+        tile: &Tile, next: Option<&Tile>, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute,
+        staged: *mut T::Compute
     ) = load_in;
     /// Writes classes `start..end`, which [`scale`] has made.
     ///
@@ -215,7 +260,7 @@ pub unsafe fn statistics<T: Packed>(
         let mut start = 0;
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
-            load::<T>(isa, tile, logits, start, end, numbers, staged);
+            load::<T>(isa, tile, next, logits, start, end, numbers, staged);
             take_labels::<T>(numbers, pitch, start, end, batch);
             let ahead = ahead(tile, next, logits, start);
             sum::<T::Compute>(isa, tile, ahead, end - start, numbers, references, sums);
@@ -282,7 +327,7 @@ pub unsafe fn write_gradient<T: Packed>(
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
             if source != Source::Exponentials {
-                load::<T>(isa, tile, logits, start, end, numbers, staged);
+                load::<T>(isa, tile, next, logits, start, end, numbers, staged);
                 let ahead = ahead(tile, next, logits, start);
                 exponentials::<T::Compute>(isa, tile, ahead, end - start, numbers, first, second);
             }
@@ -451,6 +496,7 @@ unsafe fn scale_in<S: Simd, T: Packed>(
 #[inline(always)]
 unsafe fn load_in<S: Simd, T: Packed>(
     tile: &Tile,
+    next: Option<&Tile>,
     logits: *const T,
     start: usize,
     end: usize,
@@ -471,30 +517,20 @@ unsafe fn load_in<S: Simd, T: Packed>(
         }
         if tile.run >= lanes {
             for class in start..end {
+                let ahead = logits.wrapping_add(tile.index_ahead(next, class + RUNS_AHEAD));
                 for b in 0..tile.batches {
                     let to = numbers.add((class - start) * pitch + b * tile.run);
-                    widen::<S, T>(logits.add(tile.index(b, class)), to, tile.run);
+                    widen::<S, T>(logits.add(tile.index(b, class)), to, tile.run, ahead.wrapping_add(b * tile.run));
                 }
             }
             return;
         }
-        let group = tile.entries_staged(start, end);
-        let mut b = 0;
-        while b < tile.batches {
-            let entries = group.min(tile.batches - b);
-            let from = logits.add(tile.index(b, start));
-            let count = entries * (end - start) * tile.run;
-            let mut done = 0;
-            while done < count {
-                let some = STAGED.min(count - done);
-                widen::<S, T>(from.add(done), staged, some);
-                let mut places = tile.places(numbers, b, done);
-                for i in 0..some {
-                    places.next(tile).write(staged.add(i).read());
-                }
-                done += some;
-            }
-            b += entries;
+        let mut pieces = 0;
+        while let Some(piece) = tile.piece(start, end, pieces) {
+            let from = logits.add(tile.index(piece.batch, piece.start));
+            widen::<S, T>(from, staged, piece.len(tile), from);
+            piece.scatter(tile, start, staged, numbers);
+            pieces += 1;
         }
     }
 }
@@ -521,23 +557,12 @@ unsafe fn store_in<S: Simd, T: Packed>(
             }
             return;
         }
-        let group = tile.entries_staged(start, end);
-        let mut b = 0;
-        while b < tile.batches {
-            let entries = group.min(tile.batches - b);
-            let to = output.add(tile.index(b, start));
-            let count = entries * (end - start) * tile.run;
-            let mut done = 0;
-            while done < count {
-                let some = STAGED.min(count - done);
-                let mut places = tile.places(numbers.cast_mut(), b, done);
-                for i in 0..some {
-                    staged.add(i).write(places.next(tile).read());
-                }
-                narrow::<S, T>(staged, to.add(done), some, stream);
-                done += some;
-            }
-            b += entries;
+        let mut pieces = 0;
+        while let Some(piece) = tile.piece(start, end, pieces) {
+            piece.gather(tile, start, numbers, staged);
+            let to = output.add(tile.index(piece.batch, piece.start));
+            narrow::<S, T>(staged, to, piece.len(tile), stream);
+            pieces += 1;
         }
     }
 }
@@ -547,7 +572,7 @@ unsafe fn store_in<S: Simd, T: Packed>(
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize) {
+unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize, ahead: *const T) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {
@@ -559,6 +584,7 @@ unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: 
         }
         let mut at = 0;
         while at + lanes <= count {
+            S::prefetch(ahead.wrapping_add(at));
             T::load::<S>(from.add(at)).store(to.add(at));
             at += lanes;
         }
@@ -568,26 +594,20 @@ unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: 
     }
 }
 
-/// Stores `count` numbers.
+/// Stores `count` numbers. Lines that belong to this run in part are not streamed: a line that is both stored to and
+/// streamed past the caches costs as much as a hundred others.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
 unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
     let lanes = T::Vector::<S>::LANES;
-    // SAFETY: the caller's; all bits zero is 0 in every type of logits.
+    // SAFETY: the caller's.
     unsafe {
-        if count < lanes {
-            let mut few = MaybeUninit::<[T; MOST_LANES]>::zeroed();
-            let mut wide = [T::Compute::ZERO; MOST_LANES];
-            std::ptr::copy_nonoverlapping(from, wide.as_mut_ptr(), count);
-            T::store::<S>(T::Vector::<S>::load(wide.as_ptr()), few.as_mut_ptr().cast());
-            return std::ptr::copy_nonoverlapping(few.as_ptr().cast(), to, count);
-        }
         let mut at = 0;
-        if stream {
-            T::store::<S>(T::Vector::<S>::load(from), to);
+        if stream && count >= 2 * lanes {
             at = unaligned::<S, T>(to);
+            narrow_few::<S, T>(from, to, at);
             while at + lanes <= count {
                 T::stream::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
                 at += lanes;
@@ -598,9 +618,25 @@ unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count:
                 at += lanes;
             }
         }
-        if at < count {
-            let at = count - lanes;
-            T::store::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
-        }
+        narrow_few::<S, T>(from.add(at), to.add(at), count - at);
+    }
+}
+
+/// Stores fewer numbers than a register has.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn narrow_few<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize) {
+    if count == 0 {
+        return;
+    }
+    let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
+    let mut wide = [T::Compute::ZERO; MOST_LANES];
+    // SAFETY: the caller's; `few` and `wide` hold a register.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, wide.as_mut_ptr(), count);
+        T::store::<S>(T::Vector::<S>::load(wide.as_ptr()), few.as_mut_ptr().cast());
+        std::ptr::copy_nonoverlapping(few.as_ptr().cast(), to, count);
     }
 }
