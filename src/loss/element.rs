@@ -133,7 +133,7 @@ element!(f32, f32, |x| x, |x| x, f64::from, |x| x as f32);
 element!(f64, f64, |x| x, |x| x, |x| x, |x| x);
 
 /// An element type of labels: `i32` or `i64`.
-pub trait Label: sealed::Sealed + Copy + Send + Sync + 'static {
+pub trait Label: sealed::Sealed + Copy + Into<i64> + Send + Sync + 'static {
     /// These labels, without their type.
     fn erase(labels: &[Self]) -> Labels<'_>;
 }

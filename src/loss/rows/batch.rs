@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use super::isa::with_isa;
 use super::lane::{Lane, Precision};
 use super::simd::{Packed, Simd, Vector};
-use crate::loss::element::Arithmetic;
+use crate::loss::element::{Arithmetic, Label};
 use crate::loss::margin::MarginLoss;
 
 /// Rows of a batch, at most.
@@ -143,6 +143,19 @@ impl Batch {
         slopes slopes_mut: f64, "weight · scale · f′(m).";
     }
 
+    /// Labels and label logits.
+    #[inline(always)]
+    pub fn labels_mut(&mut self) -> (&[usize], &mut [f64]) {
+        let Batch { classes, label_logits, len, .. } = self;
+        // SAFETY: `begin` initialised as many numbers of these two columns.
+        unsafe {
+            (
+                std::slice::from_raw_parts(classes.pointer(), *len),
+                std::slice::from_raw_parts_mut(label_logits.pointer_mut(), *len),
+            )
+        }
+    }
+
     /// References and sums.
     #[inline(always)]
     pub fn statistics_mut(&mut self) -> (&mut [f64], &mut [f64]) {
@@ -176,12 +189,33 @@ pub struct Total {
 }
 
 with_isa! {
+    /// Labels → classes; the length of both is that of the batch. Returns whether all are in range or ignored.
+    ///
+    /// # Safety
+    /// The instruction set is available.
+    fn classes<L: Label>(batch: &mut Batch, labels: &[L], ignored: i64, classes: usize) -> bool = classes_in;
     /// m of every row from its statistics (or as it stands in its column, if `given`), weighted loss and slope from m.
     /// Ignored and irregular rows get m and loss 0, and some slope.
     ///
     /// # Safety
     /// The instruction set is available.
     fn losses<T: Packed>(batch: &mut Batch, f: &MarginLoss<f64>, given: bool) -> Total = losses_in;
+}
+
+#[inline(always)]
+unsafe fn classes_in<S: Simd, L: Label>(batch: &mut Batch, labels: &[L], ignored: i64, classes: usize) -> bool {
+    // numbers instead of bool, and no branches: the compiler puts this into registers
+    let (mut ignored_rows, mut rows_in_range) = (0, 0);
+    for (class, &label) in batch.classes_mut().iter_mut().zip(labels) {
+        let label: i64 = label.into();
+        let is_ignored = label == ignored;
+        let in_range = (label as u64) < classes as u64;
+        ignored_rows += u64::from(is_ignored);
+        rows_in_range += u64::from(is_ignored | in_range);
+        *class = if is_ignored { IGNORED } else { label as usize };
+    }
+    batch.some_ignored = ignored_rows > 0;
+    rows_in_range == labels.len() as u64
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use super::batch::{self, Batch, IGNORED, MOST_ROWS};
 use super::contiguous::{self, Gradient};
 use super::tile::{self, Scratch, Source, Tile};
 use super::{Output, Parallel, Partial, Problem, Target, check_length};
-use crate::loss::element::{Arithmetic, Element, Labels};
+use crate::loss::element::{Arithmetic, Element, Label, Labels};
 use crate::loss::error::LossError;
 
 /// Elements of logits that are worth a block of their own.
@@ -402,20 +402,13 @@ impl<T: Element> Problem<'_, T> {
     }
 
     /// Labels → classes.
-    fn begin_classes<L: Copy + Into<i64>>(&self, batch: &mut Batch, labels: &[L]) -> Result<(), LossError> {
-        let classes = self.shape.classes() as u64;
-        // no label is this number, unless it is out of range
-        let ignored = self.loss.ignore_index().unwrap_or(i64::MIN);
-        let (mut some_ignored, mut in_range) = (false, true);
-        for (class, &label) in batch.classes_mut().iter_mut().zip(labels) {
-            let label: i64 = label.into();
-            let is_ignored = label == ignored;
-            some_ignored |= is_ignored;
-            in_range &= is_ignored | ((label as u64) < classes);
-            *class = if is_ignored { IGNORED } else { label as usize };
-        }
-        batch.some_ignored = some_ignored;
-        if in_range && (!some_ignored || self.loss.ignore_index().is_some()) {
+    fn begin_classes<L: Label>(&self, batch: &mut Batch, labels: &[L]) -> Result<(), LossError> {
+        // without ignore_index this is a label out of range
+        let ignored = self.loss.ignore_index();
+        // SAFETY: the instruction set is available.
+        let in_range =
+            unsafe { batch::classes::<L>(self.isa, batch, labels, ignored.unwrap_or(-1), self.shape.classes()) };
+        if in_range && (!batch.some_ignored || ignored.is_some()) {
             return Ok(());
         }
         for row in batch.start..batch.start + batch.len {

@@ -15,12 +15,12 @@ use super::simd::{MOST_LANES, Packed, Simd, Vector};
 use crate::loss::element::{Arithmetic, Real};
 
 /// Half of the second cache of the machines we know.
-pub const SCRATCH_BYTES: usize = 128 * 1024;
+pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// Numbers that are transposed at a time.
 const STAGED: usize = 1024;
 /// Runs between the one that is fetched and the one that is loaded: they lie too far apart for the machine to see them
 /// coming, and so that more of them would displace each other in the caches.
-const RUNS_AHEAD: usize = 2;
+const RUNS_AHEAD: usize = 4;
 /// Terms that are added up in one register before they go to a second one: keeps f32 sums of many terms exact.
 const GROUP: usize = 16;
 
@@ -82,7 +82,9 @@ impl Piece {
         unsafe {
             match tile.run {
                 1 => self.each(1, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
-                run => self.each(run, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
+                run => {
+                    self.each(run, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read()))
+                }
             }
         }
     }
@@ -97,7 +99,9 @@ impl Piece {
         unsafe {
             match tile.run {
                 1 => self.each(1, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
-                run => self.each(run, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
+                run => {
+                    self.each(run, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read()))
+                }
             }
         }
     }
@@ -203,13 +207,13 @@ with_isa! {
         tile: &Tile, next: Option<&Tile>, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute,
         staged: *mut T::Compute
     ) = load_in;
-    /// Writes classes `start..end`, which [`scale`] has made.
+    /// Writes factor · number of classes `start..end`, and 0 where the factor is 0.
     ///
     /// # Safety
     /// As [`load`], and for the output too.
     fn store<T: Packed>(
-        tile: &Tile, numbers: *const T::Compute, start: usize, end: usize, staged: *mut T::Compute, output: *mut T,
-        stream: bool
+        tile: &Tile, numbers: *mut T::Compute, factors: *const T::Compute, start: usize, end: usize,
+        staged: *mut T::Compute, output: *mut T, stream: bool
     ) = store_in;
     /// Of `classes` classes in the scratch area: the largest logit of each row from `references` on, which are updated,
     /// exp(z − reference) in place of the logits, and the sums of those.
@@ -228,11 +232,6 @@ with_isa! {
         tile: &Tile, ahead: Ahead, classes: usize, numbers: *mut T::Compute, first: *const T::Compute,
         second: *const T::Compute
     ) = exponentials_in;
-    /// factor · number in place of `classes` classes, and 0 where the factor is 0.
-    ///
-    /// # Safety
-    /// As [`load`].
-    fn scale<T: Packed>(tile: &Tile, classes: usize, numbers: *mut T::Compute, factors: *const T::Compute) = scale_in;
 }
 
 /// References and sums of all rows, and their label logits; rows that are ignored get some numbers.
@@ -285,13 +284,14 @@ pub unsafe fn statistics<T: Packed>(
 /// As [`load`]; the classes are in the scratch area.
 #[inline(always)]
 unsafe fn take_labels<T: Packed>(numbers: *mut T::Compute, pitch: usize, start: usize, end: usize, batch: &mut Batch) {
-    for row in 0..batch.len {
-        let class = batch.classes()[row].wrapping_sub(start);
+    let (classes, label_logits) = batch.labels_mut();
+    for (row, (class, label_logit)) in classes.iter().zip(label_logits).enumerate() {
+        let class = class.wrapping_sub(start);
         if class < end - start {
             // SAFETY: the caller's.
             unsafe {
                 let z = numbers.add(class * pitch + row);
-                batch.label_logits_mut()[row] = z.read().to_f64();
+                *label_logit = z.read().to_f64();
                 z.write(T::Compute::NEG_INFINITY);
             }
         }
@@ -331,16 +331,15 @@ pub unsafe fn write_gradient<T: Packed>(
                 let ahead = ahead(tile, next, logits, start);
                 exponentials::<T::Compute>(isa, tile, ahead, end - start, numbers, first, second);
             }
-            for row in 0..batch.len {
-                let class = batch.classes()[row].wrapping_sub(start);
+            for (row, (class, sum)) in batch.classes().iter().zip(batch.sums()).enumerate() {
+                let class = class.wrapping_sub(start);
                 if class < end - start {
                     // times the factor this is minus the slope
-                    let share = if source == Source::Margins { -1.0 } else { -batch.sums()[row] };
+                    let share = if source == Source::Margins { -1.0 } else { -sum };
                     numbers.add(class * pitch + row).write(T::Compute::from_f64(share));
                 }
             }
-            scale::<T::Compute>(isa, tile, end - start, numbers, factors);
-            store::<T>(isa, tile, numbers, start, end, staged, output, stream);
+            store::<T>(isa, tile, numbers, factors, start, end, staged, output, stream);
             start = end;
         }
     }
@@ -469,31 +468,6 @@ unsafe fn exponentials_in<S: Simd, T: Packed>(
 }
 
 #[inline(always)]
-unsafe fn scale_in<S: Simd, T: Packed>(
-    tile: &Tile,
-    classes: usize,
-    numbers: *mut T::Compute,
-    factors: *const T::Compute,
-) {
-    let pitch = tile.pitch();
-    for class in 0..classes {
-        let mut row = 0;
-        while row < tile.rows() {
-            // SAFETY: the caller's.
-            unsafe {
-                let number = numbers.add(class * pitch + row);
-                let factor = T::Vector::<S>::load(factors.add(row));
-                let product = factor.mul(T::Vector::<S>::load(number));
-                let zero = T::Vector::<S>::splat(T::Compute::ZERO);
-                // what an ignored row holds may be no number
-                factor.if_equal(zero, zero, product).store(number);
-            }
-            row += T::Vector::<S>::LANES;
-        }
-    }
-}
-
-#[inline(always)]
 unsafe fn load_in<S: Simd, T: Packed>(
     tile: &Tile,
     next: Option<&Tile>,
@@ -536,9 +510,11 @@ unsafe fn load_in<S: Simd, T: Packed>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a tile in the scratch area and where it goes")]
 unsafe fn store_in<S: Simd, T: Packed>(
     tile: &Tile,
-    numbers: *const T::Compute,
+    numbers: *mut T::Compute,
+    factors: *const T::Compute,
     start: usize,
     end: usize,
     staged: *mut T::Compute,
@@ -552,16 +528,25 @@ unsafe fn store_in<S: Simd, T: Packed>(
             for class in start..end {
                 for b in 0..tile.batches {
                     let from = numbers.add((class - start) * tile.pitch() + b * tile.run);
-                    narrow::<S, T>(from, output.add(tile.index(b, class)), tile.run, stream);
+                    let (factors, to) = (factors.add(b * tile.run), output.add(tile.index(b, class)));
+                    narrow::<S, T, true>(from, factors, to, tile.run, stream);
                 }
             }
             return;
+        }
+        for class in 0..end - start {
+            let mut row = 0;
+            while row < tile.rows() {
+                let number = numbers.add(class * tile.pitch() + row);
+                scaled::<S, T, true>(number, factors.add(row)).store(number);
+                row += lanes;
+            }
         }
         let mut pieces = 0;
         while let Some(piece) = tile.piece(start, end, pieces) {
             piece.gather(tile, start, numbers, staged);
             let to = output.add(tile.index(piece.batch, piece.start));
-            narrow::<S, T>(staged, to, piece.len(tile), stream);
+            narrow::<S, T, false>(staged, staged, to, piece.len(tile), stream);
             pieces += 1;
         }
     }
@@ -594,49 +579,104 @@ unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: 
     }
 }
 
-/// Stores `count` numbers. Lines that belong to this run in part are not streamed: a line that is both stored to and
-/// streamed past the caches costs as much as a hundred others.
+/// factor · number if `SCALE`, and 0 where the factor is 0: what an ignored row holds may be no number.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
+unsafe fn scaled<S: Simd, T: Packed, const SCALE: bool>(
+    numbers: *const T::Compute,
+    factors: *const T::Compute,
+) -> T::Vector<S> {
+    // SAFETY: the caller's.
+    unsafe {
+        let number = T::Vector::<S>::load(numbers);
+        if !SCALE {
+            return number;
+        }
+        let (factor, zero) = (T::Vector::<S>::load(factors), T::Vector::<S>::splat(T::Compute::ZERO));
+        factor.if_equal(zero, zero, factor.mul(number))
+    }
+}
+
+/// Stores `count` numbers, each times its factor if `SCALE`. Lines that belong to this run in part are not streamed: a
+/// line that is both stored to and streamed past the caches costs as much as a hundred others.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn narrow<S: Simd, T: Packed, const SCALE: bool>(
+    from: *const T::Compute,
+    factors: *const T::Compute,
+    to: *mut T,
+    count: usize,
+    stream: bool,
+) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's.
     unsafe {
         let mut at = 0;
         if stream && count >= 2 * lanes {
             at = unaligned::<S, T>(to);
-            narrow_few::<S, T>(from, to, at);
+            narrow_few::<S, T, SCALE>(from, factors, to, at);
             while at + lanes <= count {
-                T::stream::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
+                T::stream::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
         } else {
             while at + lanes <= count {
-                T::store::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
+                T::store::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
         }
-        narrow_few::<S, T>(from.add(at), to.add(at), count - at);
+        narrow_few::<S, T, SCALE>(from.add(at), factors.add(at), to.add(at), count - at);
     }
 }
 
-/// Stores fewer numbers than a register has.
+/// [`narrow`] for fewer numbers than a register has.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn narrow_few<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize) {
+unsafe fn narrow_few<S: Simd, T: Packed, const SCALE: bool>(
+    from: *const T::Compute,
+    factors: *const T::Compute,
+    to: *mut T,
+    count: usize,
+) {
     if count == 0 {
         return;
     }
+    let (mut numbers, mut multipliers) = ([T::Compute::ZERO; MOST_LANES], [T::Compute::ZERO; MOST_LANES]);
     let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
-    let mut wide = [T::Compute::ZERO; MOST_LANES];
-    // SAFETY: the caller's; `few` and `wide` hold a register.
+    // SAFETY: the caller's; the arrays hold a register.
     unsafe {
-        std::ptr::copy_nonoverlapping(from, wide.as_mut_ptr(), count);
-        T::store::<S>(T::Vector::<S>::load(wide.as_ptr()), few.as_mut_ptr().cast());
-        std::ptr::copy_nonoverlapping(few.as_ptr().cast(), to, count);
+        copy_few(from, numbers.as_mut_ptr(), count);
+        if SCALE {
+            copy_few(factors, multipliers.as_mut_ptr(), count);
+        }
+        T::store::<S>(scaled::<S, T, SCALE>(numbers.as_ptr(), multipliers.as_ptr()), few.as_mut_ptr().cast());
+        copy_few(few.as_ptr().cast(), to, count);
     }
+}
+
+/// Copies fewer than 16 numbers, without a call.
+///
+/// # Safety
+/// `from` and `to` are valid for as many.
+#[inline(always)]
+unsafe fn copy_few<R: Copy>(mut from: *const R, mut to: *mut R, count: usize) {
+    macro_rules! copy {
+        ($($some:literal)*) => {$(
+            if count & $some != 0 {
+                // SAFETY: the caller's.
+                unsafe {
+                    to.cast::<[R; $some]>().write_unaligned(from.cast::<[R; $some]>().read_unaligned());
+                    (from, to) = (from.add($some), to.add($some));
+                }
+            }
+        )*};
+    }
+    copy!(8 4 2 1);
+    let _ = (from, to);
 }

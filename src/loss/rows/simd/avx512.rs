@@ -119,7 +119,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn prefetch<X>(address: *const X) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x16 {
