@@ -1,12 +1,12 @@
-//! One row after the other, in plain code: rows whose statistics are not numbers (infinite logits, NaN, all other
-//! classes masked).
+//! One row after the other, in plain code and double precision: rows whose statistics are not numbers (infinite logits,
+//! NaN, all other classes masked). They are rare, so this is compiled once for all types of logits.
 
-mod hard;
-mod smooth;
+pub(super) mod hard;
+pub(super) mod smooth;
 
 use super::super::element::Element;
 
-/// One row of the logits: C elements, D apart.
+/// Where the classes of a row of the logits lie: C elements, D apart.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a, T> {
     /// From the first class to the last, what lies between them included.
@@ -16,24 +16,10 @@ pub(super) struct Row<'a, T> {
     pub(super) start: usize,
 }
 
-impl<'a, T: Element> Row<'a, T> {
+impl<T: Element> Row<'_, T> {
     #[inline]
     pub(super) fn get(&self, class: usize) -> T {
         self.span[class * self.stride]
-    }
-
-    #[inline]
-    fn values(&self) -> impl Iterator<Item = T> + Clone + 'a {
-        self.span.iter().step_by(self.stride).copied()
-    }
-
-    /// All classes but one.
-    #[inline]
-    fn values_without(&self, class: usize) -> impl Iterator<Item = T> + Clone + 'a {
-        // empty after the last class
-        let after = self.span.get((class + 1) * self.stride..).unwrap_or_default();
-        let before = &self.span[..class * self.stride];
-        before.iter().step_by(self.stride).chain(after.iter().step_by(self.stride)).copied()
     }
 
     /// Index of a class in the logits.
@@ -41,4 +27,31 @@ impl<'a, T: Element> Row<'a, T> {
     pub(super) fn index(&self, class: usize) -> usize {
         self.start + class * self.stride
     }
+}
+
+/// The logits of a row, whatever their type.
+#[derive(Clone, Copy)]
+pub(super) struct Logits<'a> {
+    pub(super) classes: usize,
+    pub(super) get: &'a dyn Fn(usize) -> f64,
+}
+
+impl Logits<'_> {
+    fn get(&self, class: usize) -> f64 {
+        (self.get)(class)
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> + Clone {
+        (0..self.classes).map(self.get)
+    }
+
+    /// All classes but one.
+    fn values_without(&self, class: usize) -> impl Iterator<Item = f64> + Clone {
+        (0..self.classes).filter(move |&other| other != class).map(self.get)
+    }
+}
+
+/// e^(z − max), also where both are the same infinity.
+fn exp_below(z: f64, max: f64) -> f64 {
+    if z == max { 1.0 } else { (z - max).exp() }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use super::batch::{self, Batch, IGNORED, MOST_ROWS};
 use super::contiguous::{self, Gradient};
+use super::exact::{Logits, hard, smooth};
 use super::tile::{self, Scratch, Source, Tile};
 use super::{Output, Parallel, Partial, Problem, Target, check_length};
 use crate::loss::element::{Arithmetic, Element, Label, Labels};
@@ -498,22 +499,32 @@ impl<T: Element> Problem<'_, T> {
             }
             return (0.0, 0.0);
         };
+        let place = self.row(row);
+        let get = |class| place.get(class).to_f64();
+        let logits = Logits { classes: self.shape.classes(), get: &get };
+        let smooth_weight = |class| self.smooth_weight(class, target);
         if let Some(gradient) = &job.gradient {
-            let (scale, to) = (gradient.scale(row), &gradient.dlogits);
+            let scale = gradient.scale(row);
             // SAFETY: the row is this thread's.
-            unsafe {
-                if self.smooths() {
-                    self.smooth_backward(row, target, scale, to);
-                } else {
-                    self.hard_backward(row, target, scale, to);
-                }
+            let mut write = |class, x| unsafe { gradient.dlogits.write(place.index(class), T::from_f64(x)) };
+            if self.smooths() {
+                smooth::backward(&self.f, logits, &smooth_weight, scale, &mut write);
+            } else {
+                hard::backward(&self.f, logits, target, scale, &mut write);
             }
         }
         match (job.forward, self.smooths()) {
             (false, _) => (0.0, 0.0),
-            (true, true) => self.smooth_forward(row, target),
-            (true, false) => self.hard_forward(row, target),
+            (true, true) => smooth::forward(&self.f, logits, target, &smooth_weight),
+            (true, false) => hard::forward(&self.f, logits, target),
         }
+    }
+
+    /// How much of the loss of a class is in that of the row where labels are smoothed: ε/C·w_j + (1 − ε)·w_y·[j = y].
+    fn smooth_weight(&self, class: usize, target: Target) -> f64 {
+        let epsilon = f64::from(self.loss.label_smoothing());
+        let everywhere = epsilon / self.shape.classes() as f64 * self.class_weight(class);
+        if class == target.class { everywhere + (1.0 - epsilon) * target.weight } else { everywhere }
     }
 
     fn write_forward_row(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {

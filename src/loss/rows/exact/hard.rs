@@ -1,109 +1,53 @@
 //! One row without label smoothing: statistics of the other classes → m → f, f′ → scaled row.
 
-use super::super::super::element::{Arithmetic, Element, Real};
-use super::super::{Output, Problem, Target, weighted};
+use super::super::super::margin::MarginLoss;
+use super::super::{Target, weighted};
+use super::{Logits, exp_below};
 
 /// The softmax over the classes other than the label: exp(z_j − max) / sum.
-struct Others<R> {
-    max: R,
+struct Others {
+    max: f64,
     sum: f64,
 }
 
-impl<R: Real> Others<R> {
+impl Others {
     /// Two passes: the maximum, then the sum.
-    #[inline]
-    fn new(values: impl Iterator<Item = R> + Clone) -> Self {
-        let max = values.clone().fold(R::NEG_INFINITY, |max, z| if z > max { z } else { max });
-        let sum = values.map(|z| exp_below(z, max).to_f64()).sum();
-        Others { max, sum }
+    fn new(logits: Logits<'_>, label: usize) -> Self {
+        let others = logits.values_without(label);
+        let max = others.clone().fold(f64::NEG_INFINITY, |max, z| if z > max { z } else { max });
+        Others { max, sum: others.map(|z| exp_below(z, max)).sum() }
     }
 
-    /// m = logsumexp − z_y, in f64: no digits are lost where the two are close.
-    #[inline]
+    /// m = logsumexp − z_y
     fn margin_loss(&self, label_logit: f64) -> f64 {
-        (self.max.to_f64() - label_logit) + self.sum.ln()
+        (self.max - label_logit) + self.sum.ln()
     }
 
     /// 1/sum, and 0 where all other classes are masked: then none has a share.
-    #[inline]
     fn scale(&self) -> f64 {
-        if self.max.to_f64() == f64::NEG_INFINITY && !self.sum.is_nan() { 0.0 } else { 1.0 / self.sum }
+        if self.max == f64::NEG_INFINITY && !self.sum.is_nan() { 0.0 } else { 1.0 / self.sum }
     }
 }
 
-/// e^(z − max), also where both are the same infinity.
-#[inline]
-pub(super) fn exp_below<R: Real>(z: R, max: R) -> R {
-    if z == max { R::ONE } else { (z - max).exp() }
+/// Weighted loss and m.
+pub(in super::super) fn forward(f: &MarginLoss<f64>, logits: Logits<'_>, target: Target) -> (f64, f64) {
+    let m = Others::new(logits, target.class).margin_loss(logits.get(target.class));
+    (weighted(target.weight, f.value(m)), m)
 }
 
-impl<T: Element> Problem<'_, T> {
-    /// Weighted loss and m.
-    #[inline]
-    pub(in super::super) fn hard_forward(&self, row: usize, target: Target) -> (f64, f64) {
-        let (_, m) = self.others(row, target);
-        (weighted(target.weight, self.f.value(m)), m)
-    }
-
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    pub(in super::super) unsafe fn hard_backward(
-        &self,
-        row: usize,
-        target: Target,
-        scale: f64,
-        dlogits: &Output<'_, T>,
-    ) {
-        let (others, m) = self.others(row, target);
-        // SAFETY: the caller's.
-        unsafe { self.write_from_others(row, target, scale, &others, m, dlogits) };
-    }
-
-    /// Statistics of the other classes, and m.
-    #[inline]
-    fn others(&self, row: usize, target: Target) -> (Others<T::Compute>, f64) {
-        let row = self.row(row);
-        let others = Others::new(row.values_without(target.class).map(T::widen));
-        let m = others.margin_loss(row.get(target.class).to_f64());
-        (others, m)
-    }
-
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    #[inline]
-    unsafe fn write_from_others(
-        &self,
-        row: usize,
-        target: Target,
-        scale: f64,
-        others: &Others<T::Compute>,
-        m: f64,
-        dlogits: &Output<'_, T>,
-    ) {
-        let slope = scale * target.weight * self.f.derivative(m);
-        let factor = T::Compute::from_f64(slope * others.scale());
-        // SAFETY: the caller's.
-        unsafe { self.write_gradient(row, target, slope, dlogits, |z| factor * exp_below(z, others.max)) };
-    }
-
-    /// −slope at the label, `other` of the logit elsewhere.
-    ///
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    #[inline]
-    unsafe fn write_gradient(
-        &self,
-        row: usize,
-        target: Target,
-        slope: f64,
-        dlogits: &Output<'_, T>,
-        other: impl Fn(T::Compute) -> T::Compute,
-    ) {
-        let row = self.row(row);
-        for (class, z) in row.values().enumerate() {
-            let gradient = if class == target.class { T::from_f64(-slope) } else { T::narrow(other(z.widen())) };
-            // SAFETY: the caller's.
-            unsafe { dlogits.write(row.index(class), gradient) };
-        }
+/// Writes `scale` times the gradient of the weighted loss, class by class.
+pub(in super::super) fn backward(
+    f: &MarginLoss<f64>,
+    logits: Logits<'_>,
+    target: Target,
+    scale: f64,
+    write: &mut dyn FnMut(usize, f64),
+) {
+    let others = Others::new(logits, target.class);
+    let m = others.margin_loss(logits.get(target.class));
+    let slope = scale * target.weight * f.derivative(m);
+    let factor = slope * others.scale();
+    for class in 0..logits.classes {
+        write(class, if class == target.class { -slope } else { factor * exp_below(logits.get(class), others.max) });
     }
 }

@@ -11,10 +11,9 @@
 //! the sum without j is exp(z_t)·D_j with D_j = 1 + Σ_{i≠t,j} exp(z_i − z_t) for j ≠ t, and the sum over i ≠ t is kept
 //! relative to its own largest term for j = t. All in f64, because f and f′ of all classes meet in every gradient.
 
-use super::super::super::element::Element;
-use super::super::{Output, Problem, Target, weighted};
-use super::Row;
-use super::hard::exp_below;
+use super::super::super::margin::MarginLoss;
+use super::super::{Target, weighted};
+use super::{Logits, exp_below};
 
 /// The row's sums with the largest logit kept apart.
 struct Sums {
@@ -29,15 +28,15 @@ struct Sums {
 }
 
 impl Sums {
-    fn new<T: Element>(row: Row<'_, T>) -> Self {
+    fn new(logits: Logits<'_>) -> Self {
         let mut top = 0;
-        for (class, z) in row.values().enumerate() {
-            if z.to_f64() > row.get(top).to_f64() {
+        for (class, z) in logits.values().enumerate() {
+            if z > logits.get(top) {
                 top = class;
             }
         }
-        let max = row.get(top).to_f64();
-        let others = || row.values_without(top).map(T::to_f64);
+        let max = logits.get(top);
+        let others = || logits.values_without(top);
         let second = others().fold(f64::NEG_INFINITY, f64::max);
         let below_max = others().map(|z| exp_below(z, max)).sum();
         let below_second = others().map(|z| exp_below(z, second)).sum();
@@ -69,62 +68,45 @@ impl Sums {
     }
 }
 
-impl<T: Element> Problem<'_, T> {
-    /// a_j
-    fn smooth_weight(&self, class: usize, target: Target) -> f64 {
-        let epsilon = f64::from(self.loss.label_smoothing());
-        let everywhere = epsilon / self.shape.classes() as f64 * self.class_weight(class);
-        if class == target.class { everywhere + (1.0 - epsilon) * target.weight } else { everywhere }
-    }
+/// Weighted loss, and m of the label. `smooth_weight` is a_j.
+pub(in super::super) fn forward(
+    f: &MarginLoss<f64>,
+    logits: Logits<'_>,
+    target: Target,
+    smooth_weight: &dyn Fn(usize) -> f64,
+) -> (f64, f64) {
+    let sums = Sums::new(logits);
+    let term = |(class, z)| weighted(smooth_weight(class), f.value(sums.margin_loss(class, z)));
+    let loss = logits.values().enumerate().map(term).sum();
+    (loss, sums.margin_loss(target.class, logits.get(target.class)))
+}
 
-    /// Weighted loss, and m of the label.
-    pub(in super::super) fn smooth_forward(&self, row: usize, target: Target) -> (f64, f64) {
-        let row = self.row(row);
-        let sums = Sums::new(row);
-        let loss = row
-            .values()
-            .enumerate()
-            .map(|(class, z)| {
-                let m = sums.margin_loss(class, z.to_f64());
-                weighted(self.smooth_weight(class, target), self.f.value(m))
-            })
-            .sum();
-        let z = row.get(target.class).to_f64();
-        (loss, sums.margin_loss(target.class, z))
-    }
-
-    /// # Safety
-    /// No other thread writes the gradient of this row.
-    pub(in super::super) unsafe fn smooth_backward(
-        &self,
-        row: usize,
-        target: Target,
-        scale: f64,
-        dlogits: &Output<'_, T>,
-    ) {
-        let row = self.row(row);
-        let sums = Sums::new(row);
-        // a_j·f′(m_j)
-        let slope =
-            |class: usize, z: f64| self.smooth_weight(class, target) * self.f.derivative(sums.margin_loss(class, z));
-        let top_slope = slope(sums.top, sums.max);
-        let pull: f64 = row
-            .values()
-            .enumerate()
-            .filter(|&(class, _)| class != sums.top)
-            .map(|(class, z)| slope(class, z.to_f64()) / (1.0 + sums.rest(z.to_f64())))
-            .sum();
-        for (class, z) in row.values().enumerate() {
-            let z = z.to_f64();
-            let gradient = if class == sums.top {
-                pull - top_slope
-            } else {
-                let own = slope(class, z);
-                let others = pull - own / (1.0 + sums.rest(z));
-                exp_below(z, sums.max) * others + top_slope * sums.share_below_top(z) - own
-            };
-            // SAFETY: the caller's.
-            unsafe { dlogits.write(row.index(class), T::from_f64(scale * gradient)) };
-        }
+/// Writes `scale` times the gradient of the weighted loss, class by class.
+pub(in super::super) fn backward(
+    f: &MarginLoss<f64>,
+    logits: Logits<'_>,
+    smooth_weight: &dyn Fn(usize) -> f64,
+    scale: f64,
+    write: &mut dyn FnMut(usize, f64),
+) {
+    let sums = Sums::new(logits);
+    // a_j·f′(m_j)
+    let slope = |class: usize, z: f64| smooth_weight(class) * f.derivative(sums.margin_loss(class, z));
+    let top_slope = slope(sums.top, sums.max);
+    let pull: f64 = logits
+        .values()
+        .enumerate()
+        .filter(|&(class, _)| class != sums.top)
+        .map(|(class, z)| slope(class, z) / (1.0 + sums.rest(z)))
+        .sum();
+    for (class, z) in logits.values().enumerate() {
+        let gradient = if class == sums.top {
+            pull - top_slope
+        } else {
+            let own = slope(class, z);
+            let others = pull - own / (1.0 + sums.rest(z));
+            exp_below(z, sums.max) * others + top_slope * sums.share_below_top(z) - own
+        };
+        write(class, scale * gradient);
     }
 }
