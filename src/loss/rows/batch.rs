@@ -18,7 +18,7 @@ const LOWEST_MARGIN_LOSS: f64 = -700.0;
 pub struct Column<X>([MaybeUninit<X>; MOST_ROWS]);
 
 impl<X: Copy> Column<X> {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Column([const { MaybeUninit::uninit() }; MOST_ROWS])
     }
 

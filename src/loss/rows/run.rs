@@ -53,7 +53,7 @@ impl<'a, T: Element> GradientJob<'a, T> {
         GradientJob { dlogits, dloss, margins, share, stream }
     }
 
-    fn scale(&self, row: usize) -> f64 {
+    pub(super) fn scale(&self, row: usize) -> f64 {
         match self.dloss {
             None => self.share,
             Some([dloss]) => dloss.to_f64() * self.share,
@@ -99,7 +99,7 @@ impl Layout {
     }
 
     /// The tile of a unit.
-    fn tile(&self, unit: usize, classes: usize) -> Option<Tile> {
+    pub(super) fn tile(&self, unit: usize, classes: usize) -> Option<Tile> {
         match *self {
             Layout::Rows { .. } => None,
             Layout::Runs { inner, length, .. } => {
@@ -197,7 +197,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         sum_over_blocks(threads, blocks, |block| {
             let units = part_of(units, block, blocks);
             let partial = match layout {
-                _ if self.smooths() => self.run_exact(units, &layout, job),
+                _ if self.smooths() => self.run_smooth(units, &layout, job, &lanes),
                 Layout::Rows { .. } => self.run_rows(units, job, &lanes),
                 Layout::Runs { .. } | Layout::Entries { .. } => self.run_tiles(units, &layout, job, &lanes),
             };
@@ -344,7 +344,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         Ok(partial)
     }
 
-    fn clear_tile(&self, tile: &Tile, gradient: &GradientJob<'_, T>) {
+    pub(super) fn clear_tile(&self, tile: &Tile, gradient: &GradientJob<'_, T>) {
         let (classes, inner) = (tile.classes, tile.inner);
         // SAFETY: the tile lies within the gradient; its rows are this thread's.
         unsafe {
@@ -357,28 +357,6 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 contiguous::clear::<T>(self.isa, to, tile.run, gradient.stream);
             }
         }
-    }
-
-    /// Rows that the kernels do not take, one after the other.
-    fn run_exact(&self, units: Range<usize>, layout: &Layout, job: &Job<'_, T>) -> Result<Partial, LossError> {
-        let mut partial = Partial::default();
-        for unit in units {
-            let rows = match layout.tile(unit, self.shape.classes()) {
-                None => unit..unit + 1,
-                Some(tile) => {
-                    let start = tile.batch_start * self.shape.inner() + tile.inner_start;
-                    start..start + tile.rows()
-                }
-            };
-            for row in rows {
-                let target = self.target(row)?;
-                let (loss, m) = self.exact_row(row, target, job);
-                partial.loss += loss;
-                partial.weight += target.map_or(0.0, |target| target.weight);
-                self.write_forward(row, loss, m, job);
-            }
-        }
-        Ok(partial)
     }
 
     /// Reads labels and class weights of these rows.
@@ -461,7 +439,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     }
 
     /// Weighted loss and m of one row, and its gradient.
-    fn exact_row(&self, row: usize, target: Option<Target>, job: &Job<'_, T>) -> (f64, f64) {
+    pub(super) fn exact_row(&self, row: usize, target: Option<Target>, job: &Job<'_, T>) -> (f64, f64) {
         let Some(target) = target else {
             if let Some(gradient) = &job.gradient {
                 let row = self.row(row);
@@ -490,7 +468,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         }
     }
 
-    fn write_forward(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
+    pub(super) fn write_forward(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
         // SAFETY: the row is this thread's.
         unsafe {
             if let Some(losses) = &job.losses {

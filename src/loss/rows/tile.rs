@@ -18,9 +18,9 @@ use crate::loss::element::Real;
 /// Half of the second cache of the machines we know.
 pub const SCRATCH_BYTES: usize = 128 * 1024;
 /// Numbers that are transposed at a time.
-const STAGED: usize = 1024;
+pub const STAGED: usize = 1024;
 /// Terms that are added up in one register before they go to a second one: keeps f32 sums of many terms exact.
-const GROUP: usize = 16;
+pub const GROUP: usize = 16;
 
 /// Room for a tile; on the stack of the thread.
 #[repr(align(64))]
@@ -107,13 +107,13 @@ impl Tile {
     }
 
     /// Rows of the scratch area: whole registers, and not a power of two apart, where they would share cache lines.
-    fn pitch(&self) -> usize {
+    pub fn pitch(&self) -> usize {
         let whole = self.rows().next_multiple_of(MOST_LANES);
         if whole.is_multiple_of(64) { whole + MOST_LANES } else { whole }
     }
 
     /// Classes that fit the scratch area.
-    fn chunk(&self, number_bytes: usize) -> usize {
+    pub fn chunk(&self, number_bytes: usize) -> usize {
         (SCRATCH_BYTES / number_bytes / self.pitch()).min(self.classes)
     }
 
@@ -361,7 +361,7 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
 /// # Safety
 /// As [`statistics`]; `numbers` and `staged` are those of a [`Scratch`].
 #[inline(always)]
-unsafe fn load<S: Simd, T: Packed>(
+pub unsafe fn load<S: Simd, T: Packed>(
     tile: &Tile,
     logits: *const T,
     start: usize,
@@ -417,7 +417,7 @@ unsafe fn load<S: Simd, T: Packed>(
 /// As [`load`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a tile in the scratch area and where it goes")]
-unsafe fn store<S: Simd, T: Packed>(
+pub unsafe fn store<S: Simd, T: Packed>(
     tile: &Tile,
     numbers: *mut T::Compute,
     factors: *const T::Compute,
@@ -475,7 +475,7 @@ unsafe fn store<S: Simd, T: Packed>(
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize) {
+pub unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {
@@ -501,7 +501,7 @@ unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: 
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
+pub unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {

@@ -1,0 +1,456 @@
+//! Kernels for rows whose classes lie side by side: a piece of a row at a time, in the type computed in.
+
+use super::super::exp::exp;
+use super::super::isa::with_isa;
+use super::super::simd::{Packed, Simd, Vector};
+use super::curve::Curve;
+use crate::loss::element::Real;
+
+/// How far a logit may lie above the reference. Beyond, the piece is done again with a better one.
+const LARGEST_EXCESS: f64 = 16.0;
+/// Registers that are looked at together.
+const GROUP: usize = 4;
+/// Added to squares, so that they do not become subnormal, which is slow on some machines.
+const TINY: f64 = 1e-30;
+
+/// A piece of a row.
+#[derive(Clone, Copy)]
+pub struct Piece<R> {
+    pub logits: *const R,
+    /// Null without class weights.
+    pub weights: *const R,
+    /// No fewer than the widest register has lanes, unless `fresh` numbers before are valid, too.
+    pub len: usize,
+    /// Classes left out of the sums: the label, and another one; any number that is no index of the piece for none.
+    pub without: [usize; 2],
+}
+
+/// What one read of a row gives, added up over its pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// −∞ before the first piece.
+    pub reference: f64,
+    /// The largest logit but for the classes left out.
+    pub largest: f64,
+    /// Σ exp(z_j − reference) without the classes left out.
+    pub sum: f64,
+    /// Σ w_j·exp(z_j − reference)^k for k = 1, 2, 3, without the classes left out.
+    pub powers: [f64; 3],
+    /// Σ w_j·(z_j − reference) of all classes, those left out included.
+    pub distance: f64,
+    /// Σ w_j of all classes.
+    pub weight: f64,
+}
+
+impl Sums {
+    pub const NONE: Sums = Sums {
+        reference: f64::NEG_INFINITY,
+        largest: f64::NEG_INFINITY,
+        sum: 0.0,
+        powers: [0.0; 3],
+        distance: 0.0,
+        weight: 0.0,
+    };
+
+    /// The same sums relative to a larger reference.
+    fn raise(&mut self, reference: f64) {
+        let by = reference - self.reference;
+        let factor = (-by).exp();
+        self.reference = reference;
+        self.sum *= factor;
+        let mut power = 1.0;
+        for sum in &mut self.powers {
+            power *= factor;
+            *sum *= power;
+        }
+        self.distance -= self.weight * by;
+    }
+}
+
+/// What the bonus adds over some classes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bonuses {
+    pub value: f64,
+    pub pull: f64,
+}
+
+/// Where p comes from: exp(z − reference)·inverse.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax<R> {
+    pub reference: R,
+    pub inverse: R,
+    /// ln of the denominator.
+    pub log_sum: R,
+    /// Above this exp(z − reference) the curve's series does not hold.
+    pub series_end: R,
+    pub curve: Curve<R>,
+}
+
+/// Numbers of a row's gradient: e·factor − w·(share + share·ρ·r(p)) with e = exp(z − reference).
+#[derive(Clone, Copy, Debug)]
+pub struct Gradient<R> {
+    pub softmax: Softmax<R>,
+    pub factor: R,
+    pub share: R,
+    /// share·ρ
+    pub bonus_share: R,
+    /// share·ρ·(1/Σ)^k for k = 1, 2, 3: the series of r in powers of e; 0 without bonus.
+    pub series: [R; 3],
+}
+
+with_isa! {
+    /// Adds a piece to the sums of its row.
+    ///
+    /// # Safety
+    /// The instruction set is available; `T` is the type computed in; the piece is valid.
+    fn sums<T: Packed>(piece: &Piece<T::Compute>, log: bool, sums: &mut Sums) = sums_in;
+    /// Σ w·b(p) and Σ w·r(p) of a piece; of the series' part only what the series lacks.
+    ///
+    /// # Safety
+    /// As [`sums`].
+    fn bonuses<T: Packed>(piece: &Piece<T::Compute>, softmax: &Softmax<T::Compute>, bonuses: &mut Bonuses) = bonuses_in;
+    /// The first class whose logit is `value` and that is not left out, or `len`.
+    ///
+    /// # Safety
+    /// As [`sums`].
+    fn find<T: Packed>(piece: &Piece<T::Compute>, value: T::Compute) -> usize = find_in;
+    /// The gradient of a piece, of which the label's and the top class's are some numbers.
+    ///
+    /// # Safety
+    /// As [`sums`]; `to` holds `len` numbers.
+    fn gradient<T: Packed>(piece: &Piece<T::Compute>, gradient: &Gradient<T::Compute>, to: *mut T::Compute) = gradient_in;
+}
+
+/// x with `other` in the lane of `class`, if that is one of those from class `at` on.
+#[inline(always)]
+unsafe fn replace<V: Vector>(x: V, at: usize, class: usize, other: V) -> V {
+    let lane = class.wrapping_sub(at);
+    if lane >= V::LANES {
+        return x;
+    }
+    // SAFETY: the caller's.
+    unsafe { V::iota().if_equal(V::splat(V::Real::from_f64(lane as f64)), other, x) }
+}
+
+/// x with `other` in the lanes before class `fresh`.
+#[inline(always)]
+unsafe fn replace_before<V: Vector>(x: V, at: usize, fresh: usize, other: V) -> V {
+    if fresh <= at {
+        return x;
+    }
+    // SAFETY: the caller's.
+    unsafe { V::iota().if_less(V::splat(V::Real::from_f64((fresh - at) as f64)), other, x) }
+}
+
+/// Where the last register of a piece starts: so that it ends with the piece.
+#[inline(always)]
+fn clamp(at: usize, lanes: usize, len: usize) -> usize {
+    if at + lanes <= len { at } else { len - lanes }
+}
+
+#[inline(always)]
+fn holds(without: [usize; 2], at: usize, count: usize) -> bool {
+    without[0].wrapping_sub(at) < count || without[1].wrapping_sub(at) < count
+}
+
+#[inline(always)]
+unsafe fn sums_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, log: bool, sums: &mut Sums) {
+    let lanes = T::Vector::<S>::LANES;
+    // SAFETY: the caller's.
+    unsafe {
+        if sums.reference == f64::NEG_INFINITY {
+            // a logit that is not far below the largest one
+            let masked = T::Vector::<S>::splat(T::Compute::NEG_INFINITY);
+            let mut seed = masked;
+            for step in 0..GROUP {
+                let at = clamp(step * lanes, lanes, piece.len);
+                let z = T::Vector::<S>::load(piece.logits.add(at));
+                let z = replace(replace(z, at, piece.without[0], masked), at, piece.without[1], masked);
+                seed = seed.max(z);
+            }
+            let seed = seed.largest().to_f64();
+            // masked classes only, so far (or NaN): any number will do
+            sums.reference = if seed > -1e30 { seed } else { -1e30 };
+        }
+        loop {
+            let part = part_in::<S, T>(piece, log, T::Compute::from_f64(sums.reference));
+            if part.largest - sums.reference > LARGEST_EXCESS && part.largest < f64::INFINITY {
+                sums.raise(part.largest);
+                continue;
+            }
+            sums.largest = if part.largest > sums.largest { part.largest } else { sums.largest };
+            sums.sum += part.sum;
+            for (sum, part) in sums.powers.iter_mut().zip(part.powers) {
+                *sum += part;
+            }
+            sums.distance += part.distance;
+            sums.weight += part.weight;
+            return;
+        }
+    }
+}
+
+/// Sums of registers.
+#[derive(Clone, Copy)]
+struct Lanes<V> {
+    largest: V,
+    sum: V,
+    powers: [V; 3],
+    distance: V,
+    weight: V,
+}
+
+impl<V: Vector> Lanes<V> {
+    /// Adds a register of classes from `at` on, some of which are left out.
+    #[inline(always)]
+    unsafe fn add_masked(&mut self, piece: &Piece<V::Real>, at: usize, fresh: usize, reference: V) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (zero, masked) = (V::splat(V::Real::ZERO), V::splat(V::Real::NEG_INFINITY));
+            let one = V::splat(V::Real::ONE);
+            let z = V::load(piece.logits.add(at));
+            let counted = replace_before(z.sub(reference), at, fresh, zero);
+            let w = if piece.weights.is_null() { one } else { V::load(piece.weights.add(at)) };
+            let w = replace_before(w, at, fresh, zero);
+            let z = replace_before(z, at, fresh, masked);
+            let z = replace(replace(z, at, piece.without[0], masked), at, piece.without[1], masked);
+            let e = exp(z.sub(reference));
+            self.largest = z.max(self.largest);
+            self.sum = self.sum.add(e);
+            self.distance = w.mul_add(counted, self.distance);
+            self.weight = self.weight.add(w);
+            let square = e.mul_add(e, V::splat(V::Real::from_f64(TINY)));
+            self.powers[0] = w.mul_add(e, self.powers[0]);
+            self.powers[1] = w.mul_add(square, self.powers[1]);
+            self.powers[2] = w.mul(e).mul_add(square, self.powers[2]);
+        }
+    }
+
+    /// Adds a group of registers.
+    #[inline(always)]
+    unsafe fn add(&mut self, z: *const V::Real, w: *const V::Real, log: bool, reference: V) {
+        // SAFETY: the caller's.
+        unsafe {
+            let tiny = V::splat(V::Real::from_f64(TINY));
+            let mut d = [reference; GROUP];
+            let mut e = [reference; GROUP];
+            for i in 0..GROUP {
+                let z = V::load(z.add(i * V::LANES));
+                self.largest = z.max(self.largest);
+                d[i] = z.sub(reference);
+                e[i] = exp(d[i]);
+            }
+            self.sum = self.sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
+            if w.is_null() {
+                self.distance = self.distance.add(d[0].add(d[1]).add(d[2].add(d[3])));
+                if log {
+                    for e in e {
+                        let square = e.mul_add(e, tiny);
+                        self.powers[1] = self.powers[1].add(square);
+                        self.powers[2] = square.mul_add(e, self.powers[2]);
+                    }
+                }
+                return;
+            }
+            for i in 0..GROUP {
+                let w = V::load(w.add(i * V::LANES));
+                self.weight = self.weight.add(w);
+                self.distance = w.mul_add(d[i], self.distance);
+                if log {
+                    let square = e[i].mul_add(e[i], tiny);
+                    let weighted = w.mul(e[i]);
+                    self.powers[0] = self.powers[0].add(weighted);
+                    self.powers[1] = w.mul_add(square, self.powers[1]);
+                    self.powers[2] = weighted.mul_add(square, self.powers[2]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn part_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, log: bool, reference: T::Compute) -> Sums {
+    let lanes = T::Vector::<S>::LANES;
+    let weighted = !piece.weights.is_null();
+    // SAFETY: the caller's; a last register reads back to `len` − lanes.
+    unsafe {
+        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
+        let tiny = T::Vector::<S>::splat(T::Compute::from_f64(TINY));
+        let start = T::Vector::<S>::splat(T::Compute::NEG_INFINITY);
+        let mut all = Lanes { largest: start, sum: zero, powers: [zero, tiny, tiny], distance: zero, weight: zero };
+        let vector = T::Vector::<S>::splat(reference);
+        let mut at = 0;
+        // without class weights the plain sums of whole groups serve
+        let mut counted = 0;
+        while at < piece.len {
+            if at + GROUP * lanes <= piece.len && !holds(piece.without, at, GROUP * lanes) {
+                let w = if weighted { piece.weights.add(at) } else { piece.weights };
+                all.add(piece.logits.add(at), w, log, vector);
+                at += GROUP * lanes;
+                counted += GROUP * lanes;
+                continue;
+            }
+            let end = (at + GROUP * lanes).min(piece.len);
+            while at < end {
+                all.add_masked(piece, clamp(at, lanes, piece.len), at, vector);
+                counted += lanes.min(piece.len - at);
+                at += lanes;
+            }
+        }
+        let sum = all.sum.sum().to_f64();
+        let first = if weighted { all.powers[0].sum().to_f64() } else { sum };
+        Sums {
+            reference: reference.to_f64(),
+            largest: all.largest.largest().to_f64(),
+            sum,
+            powers: [first, all.powers[1].sum().to_f64(), all.powers[2].sum().to_f64()],
+            distance: all.distance.sum().to_f64(),
+            weight: if weighted { all.weight.sum().to_f64() } else { counted as f64 },
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn bonuses_in<S: Simd, T: Packed>(
+    piece: &Piece<T::Compute>,
+    softmax: &Softmax<T::Compute>,
+    bonuses: &mut Bonuses,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    // SAFETY: the caller's; a last register reads back to `len` − lanes.
+    unsafe {
+        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
+        let one = T::Vector::<S>::splat(T::Compute::ONE);
+        let masked = T::Vector::<S>::splat(T::Compute::NEG_INFINITY);
+        let reference = T::Vector::<S>::splat(softmax.reference);
+        let inverse = T::Vector::<S>::splat(softmax.inverse);
+        let log_sum = T::Vector::<S>::splat(softmax.log_sum);
+        // a little low, so that rounding leaves no class out that the gradient takes for a large one
+        let end = softmax.series_end.to_f64().max(0.0).ln() - 1e-4;
+        let end = T::Vector::<S>::splat(T::Compute::from_f64(softmax.reference.to_f64() + end));
+        let curve = softmax.curve;
+        let (mut value, mut pull) = (zero, zero);
+        let mut at = 0;
+        while at < piece.len {
+            if at + GROUP * lanes <= piece.len {
+                let z = piece.logits.add(at);
+                let largest = T::Vector::<S>::load(z).max(T::Vector::<S>::load(z.add(lanes)));
+                let z = z.add(2 * lanes);
+                let largest = largest.max(T::Vector::<S>::load(z).max(T::Vector::<S>::load(z.add(lanes))));
+                if !largest.any_above(end) {
+                    at += GROUP * lanes;
+                    continue;
+                }
+            }
+            let stop = (at + GROUP * lanes).min(piece.len);
+            while at < stop {
+                let from = clamp(at, lanes, piece.len);
+                let d = T::Vector::<S>::load(piece.logits.add(from)).sub(reference);
+                let d = replace_before(d, from, at, masked);
+                let d = replace(replace(d, from, piece.without[0], masked), from, piece.without[1], masked);
+                let w = if piece.weights.is_null() { one } else { T::Vector::<S>::load(piece.weights.add(from)) };
+                let p = exp(d).mul(inverse);
+                let log_p = d.sub(log_sum);
+                let mut b = curve.value(p, log_p);
+                let mut r = curve.pull(p, log_p);
+                if curve.is_log() {
+                    let (half, third) = (0.5, 1.0 / 3.0);
+                    let (half, third) = (T::Compute::from_f64(half), T::Compute::from_f64(third));
+                    let series = p.mul_add(T::Vector::<S>::splat(third), T::Vector::<S>::splat(half));
+                    b = b.add(series.mul_add(p, one).mul(p));
+                    r = r.sub(p.add(one).mul_add(p, one).mul(p));
+                }
+                value = w.mul_add(b, value);
+                pull = w.mul_add(r, pull);
+                at += lanes;
+            }
+        }
+        bonuses.value += value.sum().to_f64();
+        bonuses.pull += pull.sum().to_f64();
+    }
+}
+
+#[inline(always)]
+unsafe fn find_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, value: T::Compute) -> usize {
+    let lanes = T::Vector::<S>::LANES;
+    // SAFETY: the caller's; a last register reads back to `len` − lanes.
+    unsafe {
+        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
+        let one = T::Vector::<S>::splat(T::Compute::ONE);
+        let mut at = 0;
+        while at < piece.len {
+            let from = clamp(at, lanes, piece.len);
+            let z = T::Vector::<S>::load(piece.logits.add(from));
+            if z.if_equal(T::Vector::<S>::splat(value), one, zero).any_above(zero) {
+                for class in from..from + lanes {
+                    if piece.logits.add(class).read() == value && !piece.without.contains(&class) {
+                        return class;
+                    }
+                }
+            }
+            at += lanes;
+        }
+        piece.len
+    }
+}
+
+#[inline(always)]
+unsafe fn gradient_in<S: Simd, T: Packed>(
+    piece: &Piece<T::Compute>,
+    gradient: &Gradient<T::Compute>,
+    to: *mut T::Compute,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    let Softmax { reference, inverse, log_sum, series_end, curve } = gradient.softmax;
+    // SAFETY: the caller's; a last register starts at `len` − lanes and writes the same values again.
+    unsafe {
+        let one = T::Vector::<S>::splat(T::Compute::ONE);
+        let reference = T::Vector::<S>::splat(reference);
+        let inverse = T::Vector::<S>::splat(inverse);
+        let log_sum = T::Vector::<S>::splat(log_sum);
+        let series_end = T::Vector::<S>::splat(series_end);
+        let factor = T::Vector::<S>::splat(gradient.factor);
+        let share = T::Vector::<S>::splat(gradient.share);
+        let bonus_share = T::Vector::<S>::splat(gradient.bonus_share);
+        let series = gradient.series.map(|c| T::Vector::<S>::splat(c));
+        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
+        let (c0, c1) = (zero.sub(share), factor.sub(series[0]));
+        let (c2, c3) = (zero.sub(series[1]), zero.sub(series[2]));
+        let mut at = 0;
+        while at < piece.len {
+            if at + GROUP * lanes <= piece.len {
+                let z = piece.logits.add(at);
+                let mut e = [zero; GROUP];
+                for i in 0..GROUP {
+                    e[i] = exp(T::Vector::<S>::load(z.add(i * lanes)).sub(reference));
+                }
+                let largest = e[0].max(e[1]).max(e[2].max(e[3]));
+                if !largest.any_above(series_end) {
+                    for i in 0..GROUP {
+                        let at = at + i * lanes;
+                        let g = if piece.weights.is_null() {
+                            c3.mul_add(e[i], c2).mul_add(e[i], c1).mul_add(e[i], c0)
+                        } else {
+                            let w = T::Vector::<S>::load(piece.weights.add(at));
+                            let u = series[2].mul_add(e[i], series[1]).mul_add(e[i], series[0]).mul_add(e[i], share);
+                            e[i].mul(factor).sub(w.mul(u))
+                        };
+                        g.store(to.add(at));
+                    }
+                    at += GROUP * lanes;
+                    continue;
+                }
+            }
+            let stop = (at + GROUP * lanes).min(piece.len);
+            while at < stop {
+                let from = clamp(at, lanes, piece.len);
+                let d = T::Vector::<S>::load(piece.logits.add(from)).sub(reference);
+                let w = if piece.weights.is_null() { one } else { T::Vector::<S>::load(piece.weights.add(from)) };
+                let e = exp(d);
+                let r = curve.pull(e.mul(inverse), d.sub(log_sum));
+                e.mul(factor).sub(w.mul(bonus_share.mul_add(r, share))).store(to.add(from));
+                at += lanes;
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Rows of classes side by side.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::super::batch::{Batch, IGNORED};
+use super::super::contiguous;
+use super::super::lane::Lane;
+use super::super::run::{GradientJob, Job};
+use super::super::simd::MOST_LANES;
+use super::super::{Partial, Problem};
+use super::classes::{self, Bonuses, Gradient, Piece, Softmax, Sums};
+use super::curve::{Curve, LARGEST};
+use super::facts::{Facts, Smoothing};
+use super::{Rows, transfer};
+use crate::loss::element::{Element, Label, Real};
+use crate::loss::error::LossError;
+use crate::loss::margin::MarginLoss;
+
+/// Classes that are worked on at a time: their numbers stay in the first cache, and sums of f32 exact to 1e-7.
+const PIECE: usize = 2048;
+/// Rows of a batch.
+const MOST_ROWS: usize = 64;
+/// Bytes of logits that are worked on before they are read again.
+const BATCH_BYTES: usize = 256 * 1024;
+/// 1 − p of a top class below is left to the exact path.
+const SMALLEST_REST: f64 = 1e-290;
+
+/// A piece in the type computed in.
+type Buffer<R> = MaybeUninit<[R; PIECE + MOST_LANES]>;
+
+struct Room<R> {
+    logits: Buffer<R>,
+    weights: Buffer<R>,
+    gradient: Buffer<R>,
+}
+
+/// The end of the piece of `0..len` that starts at `start`: none is shorter than a register.
+fn piece_end(start: usize, len: usize) -> usize {
+    if len - start <= PIECE + MOST_LANES { len } else { start + PIECE }
+}
+
+impl<T: Element, L: Label> Problem<'_, T, L> {
+    pub(super) fn run_smooth_rows(
+        &self,
+        range: Range<usize>,
+        job: &Job<'_, T>,
+        lanes: &MarginLoss<Lane>,
+        smoothing: &Smoothing,
+    ) -> Result<Partial, LossError> {
+        let classes = self.shape.classes();
+        let step = (BATCH_BYTES / (classes * size_of::<T>())).clamp(1, MOST_ROWS);
+        let curve = Curve::<T::Compute>::new(&self.loss);
+        let mut room =
+            Room { logits: Buffer::uninit(), weights: Buffer::uninit(), gradient: Buffer::<T::Compute>::uninit() };
+        let mut rows = Rows { batch: Batch::new(), facts: Facts::new(), tops: Batch::new() };
+        let mut sums = [Sums::NONE; MOST_ROWS];
+        let mut top_classes = [IGNORED; MOST_ROWS];
+        let mut partial = Partial::default();
+        let mut start = range.start;
+        while start < range.end {
+            let end = (start + step).min(range.end);
+            self.begin_smooth(&mut rows, start..end, job)?;
+            for i in 0..end - start {
+                let class = rows.batch.classes()[i];
+                if class == IGNORED {
+                    continue;
+                }
+                sums[i] = self.row_sums(start + i, [class, IGNORED], &curve, &mut room);
+                rows.batch.label_logits_mut()[i] = self.logits[(start + i) * classes + class].to_f64();
+                rows.batch.references_mut()[i] = sums[i].reference;
+                rows.batch.sums_mut()[i] = sums[i].sum;
+            }
+            self.label_facts(&mut rows, lanes);
+            for i in 0..end - start {
+                if rows.batch.classes()[i] != IGNORED && rows.batch.is_regular(i) {
+                    top_classes[i] = self.add_bonuses(&mut rows, i, &sums[i], &curve, &mut room);
+                }
+            }
+            self.resolve(&mut rows, lanes, smoothing);
+            if let Some(gradient) = &job.gradient {
+                for i in 0..end - start {
+                    self.write_smooth_row(&rows, i, top_classes[i], &curve, smoothing, gradient, &mut room);
+                }
+            }
+            self.finish_smooth(&rows, job, SMALLEST_REST, &mut partial);
+            start = end;
+        }
+        Ok(partial)
+    }
+
+    /// Classes `range` of a row in the type computed in.
+    fn piece(
+        &self,
+        row: usize,
+        range: Range<usize>,
+        without: [usize; 2],
+        room: &mut Room<T::Compute>,
+    ) -> Piece<T::Compute> {
+        let same = size_of::<T>() == size_of::<T::Compute>();
+        let from = self.logits[row * self.shape.classes()..][range.clone()].as_ptr();
+        let weights = self.class_weights.map_or(std::ptr::null(), |weights| weights[range.clone()].as_ptr());
+        let mut piece = Piece {
+            logits: from.cast(),
+            weights: weights.cast(),
+            len: range.len(),
+            without: without.map(|class| class.wrapping_sub(range.start)),
+        };
+        if !same {
+            // SAFETY: the buffers hold the longest piece.
+            unsafe {
+                transfer::widen::<T>(self.isa, from, room.logits.as_mut_ptr().cast(), range.len());
+                piece.logits = room.logits.as_ptr().cast();
+                if !weights.is_null() {
+                    transfer::widen::<T>(self.isa, weights, room.weights.as_mut_ptr().cast(), range.len());
+                    piece.weights = room.weights.as_ptr().cast();
+                }
+            }
+        }
+        piece
+    }
+
+    /// The pieces of a row, one after the other.
+    fn for_each_piece(
+        &self,
+        row: usize,
+        without: [usize; 2],
+        room: &mut Room<T::Compute>,
+        mut work: impl FnMut(usize, &Piece<T::Compute>),
+    ) {
+        let classes = self.shape.classes();
+        let mut start = 0;
+        while start < classes {
+            let end = piece_end(start, classes);
+            work(start, &self.piece(row, start..end, without, room));
+            start = end;
+        }
+    }
+
+    /// One read of a row.
+    fn row_sums(
+        &self,
+        row: usize,
+        without: [usize; 2],
+        curve: &Curve<T::Compute>,
+        room: &mut Room<T::Compute>,
+    ) -> Sums {
+        let mut sums = Sums::NONE;
+        let log = curve.is_log();
+        self.for_each_piece(row, without, room, |_, piece| {
+            // SAFETY: the instruction set is available; pieces are valid.
+            unsafe { classes::sums::<T::Compute>(self.isa, piece, log, &mut sums) }
+        });
+        sums
+    }
+
+    /// What the bonus of the other classes comes to; returns the top class.
+    fn add_bonuses(
+        &self,
+        rows: &mut Rows,
+        i: usize,
+        sums: &Sums,
+        curve: &Curve<T::Compute>,
+        room: &mut Room<T::Compute>,
+    ) -> usize {
+        let Rows { batch, facts, .. } = rows;
+        let (row, class) = (batch.start + i, batch.classes()[i]);
+        let share = |sums: &Sums, facts: &Facts| (sums.largest - sums.reference).exp() * facts.inverses()[i];
+        let mut sums = *sums;
+        let mut largest = share(&sums, facts);
+        let mut top = IGNORED;
+        if largest > LARGEST {
+            top = self.find(row, sums.largest, class, room);
+            let before = sums;
+            sums = self.row_sums(row, [class, top], curve, room);
+            let by = before.reference - sums.reference;
+            facts.lower_reference(i, by);
+            facts.tops_mut()[i] = 1.0;
+            facts.top_weights_mut()[i] = self.class_weight(top);
+            batch.references_mut()[i] = sums.reference;
+            batch.sums_mut()[i] = before.sum * by.exp();
+            sums.distance -= self.class_weight(top) * (before.largest - sums.reference);
+            largest = share(&sums, facts);
+        }
+        let inverse = facts.inverses()[i];
+        let label_distance = batch.label_logits()[i] - sums.reference;
+        facts.distances_mut()[i] = sums.distance - batch.weights()[i] * label_distance;
+        facts.rests_mut()[i] = sums.sum * inverse;
+        let mut bonuses = Bonuses::default();
+        if curve.is_log() {
+            let [first, second, third] = sums.powers;
+            let (first, second, third) =
+                (first * inverse, second * inverse * inverse, third * inverse * inverse * inverse);
+            bonuses = Bonuses { value: -(first + second / 2.0 + third / 3.0), pull: first + second + third };
+        }
+        if largest > curve.series_end() {
+            let softmax = softmax(batch, facts, i, curve);
+            self.for_each_piece(row, [class, top], room, |_, piece| {
+                // SAFETY: the instruction set is available; pieces are valid.
+                unsafe { classes::bonuses::<T::Compute>(self.isa, piece, &softmax, &mut bonuses) }
+            });
+        }
+        facts.bonuses_mut()[i] = bonuses.value;
+        facts.pulls_mut()[i] = bonuses.pull;
+        top
+    }
+
+    /// The class of this logit.
+    fn find(&self, row: usize, logit: f64, label: usize, room: &mut Room<T::Compute>) -> usize {
+        let mut found = IGNORED;
+        self.for_each_piece(row, [label, IGNORED], room, |start, piece| {
+            if found == IGNORED {
+                // SAFETY: the instruction set is available; pieces are valid.
+                let at = unsafe { classes::find::<T::Compute>(self.isa, piece, T::Compute::from_f64(logit)) };
+                if at < piece.len {
+                    found = start + at;
+                }
+            }
+        });
+        debug_assert!(found != IGNORED, "the largest logit of a row is in it");
+        found
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a row, what is known of it, and where its gradient goes")]
+    fn write_smooth_row(
+        &self,
+        rows: &Rows,
+        i: usize,
+        top: usize,
+        curve: &Curve<T::Compute>,
+        smoothing: &Smoothing,
+        gradient: &GradientJob<'_, T>,
+        room: &mut Room<T::Compute>,
+    ) {
+        let Rows { batch, facts, .. } = rows;
+        let (classes, class) = (self.shape.classes(), batch.classes()[i]);
+        let row = batch.start + i;
+        // SAFETY: the row lies within the gradient, and is this thread's.
+        let to = unsafe { gradient.dlogits.pointer.add(row * classes) };
+        if class == IGNORED {
+            // SAFETY: as above.
+            return unsafe { contiguous::clear::<T>(self.isa, to, classes, gradient.stream) };
+        }
+        if !batch.is_regular(i) || !facts.has_gradient(i) {
+            return;
+        }
+        let of = T::Compute::from_f64;
+        let share = facts.scales()[i] * smoothing.share;
+        let bonus_share = share * smoothing.bonus_weight;
+        let inverse = facts.inverses()[i];
+        let series = if curve.is_log() { bonus_share * inverse } else { 0.0 };
+        let numbers = Gradient {
+            softmax: softmax(batch, facts, i, curve),
+            factor: of(facts.factors()[i]),
+            share: of(share),
+            bonus_share: of(bonus_share),
+            series: [of(series), of(series * inverse), of(series * inverse * inverse)],
+        };
+        let specials = [(class, facts.label_gradients()[i]), (top, facts.top_gradients()[i])];
+        // whole lines of memory, but for the first and the last piece
+        let line = 64 / size_of::<T>();
+        let first = to as usize / size_of::<T>() % line;
+        let mut start = 0;
+        while start < classes {
+            let end = piece_end(start, classes);
+            let end = if end < classes { end - (first + end) % line } else { end };
+            let piece = self.piece(row, start..end, [IGNORED; 2], room);
+            let buffer = room.gradient.as_mut_ptr().cast::<T::Compute>();
+            // SAFETY: the instruction set is available; the piece fits the buffer and lies within the row.
+            unsafe {
+                classes::gradient::<T::Compute>(self.isa, &piece, &numbers, buffer);
+                for (class, value) in specials {
+                    if class.wrapping_sub(start) < piece.len {
+                        buffer.add(class - start).write(of(value));
+                    }
+                }
+                transfer::narrow::<T>(self.isa, buffer, to.add(start), piece.len, gradient.stream);
+            }
+            start = end;
+        }
+    }
+}
+
+fn softmax<R: Real>(batch: &Batch, facts: &Facts, i: usize, curve: &Curve<R>) -> Softmax<R> {
+    Softmax {
+        reference: R::from_f64(batch.references()[i]),
+        inverse: R::from_f64(facts.inverses()[i]),
+        log_sum: R::from_f64(facts.log_sums()[i]),
+        series_end: R::from_f64(curve.series_end() / facts.inverses()[i]),
+        curve: *curve,
+    }
+}
