@@ -501,7 +501,7 @@ pub unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, cou
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-pub unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
+unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {

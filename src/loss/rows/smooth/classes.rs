@@ -1,5 +1,6 @@
 //! Kernels for rows whose classes lie side by side: a piece of a row at a time, in the type computed in.
 
+use super::super::contiguous::unaligned;
 use super::super::exp::exp;
 use super::super::isa::with_isa;
 use super::super::simd::{Packed, Simd, Vector};
@@ -19,6 +20,8 @@ pub struct Piece<R> {
     pub logits: *const R,
     /// Null without class weights.
     pub weights: *const R,
+    /// Where exp(z_j − reference) is kept, 0 for classes left out; null if it is not.
+    pub kept: *mut R,
     /// No fewer than the widest register has lanes, unless `fresh` numbers before are valid, too.
     pub len: usize,
     /// Classes left out of the sums: the label, and another one; any number that is no index of the piece for none.
@@ -68,10 +71,12 @@ impl Sums {
 }
 
 /// What the bonus adds over some classes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Bonuses {
+    /// Σ w·b(p), but for ln of the product.
     pub value: f64,
     pub pull: f64,
+    pub product: f64,
 }
 
 /// Where p comes from: exp(z − reference)·inverse.
@@ -96,6 +101,8 @@ pub struct Gradient<R> {
     pub bonus_share: R,
     /// share·ρ·(1/Σ)^k for k = 1, 2, 3: the series of r in powers of e; 0 without bonus.
     pub series: [R; 3],
+    /// The gradient of the classes that the piece leaves out.
+    pub without: [R; 2],
 }
 
 with_isa! {
@@ -114,11 +121,13 @@ with_isa! {
     /// # Safety
     /// As [`sums`].
     fn find<T: Packed>(piece: &Piece<T::Compute>, value: T::Compute) -> usize = find_in;
-    /// The gradient of a piece, of which the label's and the top class's are some numbers.
+    /// The gradient of a piece; `T` is the type of the logits.
     ///
     /// # Safety
     /// As [`sums`]; `to` holds `len` numbers.
-    fn gradient<T: Packed>(piece: &Piece<T::Compute>, gradient: &Gradient<T::Compute>, to: *mut T::Compute) = gradient_in;
+    fn gradient<T: Packed>(
+        piece: &Piece<T::Compute>, gradient: &Gradient<T::Compute>, to: *mut T, stream: bool
+    ) = gradient_in;
 }
 
 /// x with `other` in the lane of `class`, if that is one of those from class `at` on.
@@ -212,9 +221,14 @@ impl<V: Vector> Lanes<V> {
             let counted = replace_before(z.sub(reference), at, fresh, zero);
             let w = if piece.weights.is_null() { one } else { V::load(piece.weights.add(at)) };
             let w = replace_before(w, at, fresh, zero);
+            let e = exp(z.sub(reference));
+            let e = replace(replace(e, at, piece.without[0], zero), at, piece.without[1], zero);
+            if !piece.kept.is_null() {
+                e.store(piece.kept.add(at));
+            }
+            let e = replace_before(e, at, fresh, zero);
             let z = replace_before(z, at, fresh, masked);
             let z = replace(replace(z, at, piece.without[0], masked), at, piece.without[1], masked);
-            let e = exp(z.sub(reference));
             self.largest = z.max(self.largest);
             self.sum = self.sum.add(e);
             self.distance = w.mul_add(counted, self.distance);
@@ -228,20 +242,35 @@ impl<V: Vector> Lanes<V> {
 
     /// Adds a group of registers.
     #[inline(always)]
-    unsafe fn add(&mut self, z: *const V::Real, w: *const V::Real, log: bool, reference: V) {
+    unsafe fn add(&mut self, piece: &Piece<V::Real>, at: usize, log: bool, reference: V) {
         // SAFETY: the caller's.
         unsafe {
             let tiny = V::splat(V::Real::from_f64(TINY));
+            let mut z = [reference; GROUP];
             let mut d = [reference; GROUP];
             let mut e = [reference; GROUP];
             for i in 0..GROUP {
-                let z = V::load(z.add(i * V::LANES));
-                self.largest = z.max(self.largest);
-                d[i] = z.sub(reference);
-                e[i] = exp(d[i]);
+                z[i] = V::load(piece.logits.add(at + i * V::LANES));
+                d[i] = z[i].sub(reference);
+            }
+            if holds(piece.without, at, GROUP * V::LANES) {
+                let masked = V::splat(V::Real::NEG_INFINITY);
+                for i in 0..GROUP {
+                    let at = at + i * V::LANES;
+                    z[i] = replace(replace(z[i], at, piece.without[0], masked), at, piece.without[1], masked);
+                }
+            }
+            for i in 0..GROUP {
+                self.largest = z[i].max(self.largest);
+                e[i] = exp(z[i].sub(reference));
+            }
+            if !piece.kept.is_null() {
+                for (i, e) in e.into_iter().enumerate() {
+                    e.store(piece.kept.add(at + i * V::LANES));
+                }
             }
             self.sum = self.sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
-            if w.is_null() {
+            if piece.weights.is_null() {
                 self.distance = self.distance.add(d[0].add(d[1]).add(d[2].add(d[3])));
                 if log {
                     for e in e {
@@ -253,7 +282,7 @@ impl<V: Vector> Lanes<V> {
                 return;
             }
             for i in 0..GROUP {
-                let w = V::load(w.add(i * V::LANES));
+                let w = V::load(piece.weights.add(at + i * V::LANES));
                 self.weight = self.weight.add(w);
                 self.distance = w.mul_add(d[i], self.distance);
                 if log {
@@ -283,9 +312,8 @@ unsafe fn part_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, log: bool, refe
         // without class weights the plain sums of whole groups serve
         let mut counted = 0;
         while at < piece.len {
-            if at + GROUP * lanes <= piece.len && !holds(piece.without, at, GROUP * lanes) {
-                let w = if weighted { piece.weights.add(at) } else { piece.weights };
-                all.add(piece.logits.add(at), w, log, vector);
+            if at + GROUP * lanes <= piece.len {
+                all.add(piece, at, log, vector);
                 at += GROUP * lanes;
                 counted += GROUP * lanes;
                 continue;
@@ -310,6 +338,39 @@ unsafe fn part_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, log: bool, refe
     }
 }
 
+/// exp(z − reference) of a register.
+#[inline(always)]
+unsafe fn exponentials<V: Vector>(piece: &Piece<V::Real>, at: usize, reference: V) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        if piece.kept.is_null() {
+            exp(V::load(piece.logits.add(at)).sub(reference))
+        } else {
+            V::load(piece.kept.add(at))
+        }
+    }
+}
+
+/// ln p of a register; only a power asks for it.
+#[inline(always)]
+unsafe fn logarithms<V: Vector>(piece: &Piece<V::Real>, at: usize, reference: V, log_sum: V) -> V {
+    // SAFETY: the caller's.
+    unsafe { V::load(piece.logits.add(at)).sub(reference).sub(log_sum) }
+}
+
+/// No lane of a group holds more than `end`.
+#[inline(always)]
+unsafe fn below<V: Vector>(group: *const V::Real, end: V) -> bool {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut largest = V::load(group);
+        for i in 1..GROUP {
+            largest = V::load(group.add(i * V::LANES)).max(largest);
+        }
+        !largest.any_above(end)
+    }
+}
+
 #[inline(always)]
 unsafe fn bonuses_in<S: Simd, T: Packed>(
     piece: &Piece<T::Compute>,
@@ -322,51 +383,67 @@ unsafe fn bonuses_in<S: Simd, T: Packed>(
         let zero = T::Vector::<S>::splat(T::Compute::ZERO);
         let one = T::Vector::<S>::splat(T::Compute::ONE);
         let masked = T::Vector::<S>::splat(T::Compute::NEG_INFINITY);
+        let half = T::Vector::<S>::splat(T::Compute::from_f64(0.5));
+        let third = T::Vector::<S>::splat(T::Compute::from_f64(1.0 / 3.0));
         let reference = T::Vector::<S>::splat(softmax.reference);
         let inverse = T::Vector::<S>::splat(softmax.inverse);
         let log_sum = T::Vector::<S>::splat(softmax.log_sum);
-        // a little low, so that rounding leaves no class out that the gradient takes for a large one
-        let end = softmax.series_end.to_f64().max(0.0).ln() - 1e-4;
-        let end = T::Vector::<S>::splat(T::Compute::from_f64(softmax.reference.to_f64() + end));
+        // without exponentials at hand the logits are compared, a little low, so that rounding leaves no class out
+        let looked_at = if piece.kept.is_null() { piece.logits } else { piece.kept.cast_const() };
+        let end = if piece.kept.is_null() {
+            let end = softmax.series_end.to_f64().max(0.0).ln() - 1e-4;
+            T::Compute::from_f64(softmax.reference.to_f64() + end)
+        } else {
+            softmax.series_end
+        };
+        let end = T::Vector::<S>::splat(end);
         let curve = softmax.curve;
-        let (mut value, mut pull) = (zero, zero);
+        // the logarithm of a product costs one logarithm, not one for each factor
+        let as_product = matches!(curve, Curve::Log) && piece.weights.is_null();
+        let (mut value, mut pull, mut product) = (zero, zero, one);
         let mut at = 0;
         while at < piece.len {
-            if at + GROUP * lanes <= piece.len {
-                let z = piece.logits.add(at);
-                let largest = T::Vector::<S>::load(z).max(T::Vector::<S>::load(z.add(lanes)));
-                let z = z.add(2 * lanes);
-                let largest = largest.max(T::Vector::<S>::load(z).max(T::Vector::<S>::load(z.add(lanes))));
-                if !largest.any_above(end) {
-                    at += GROUP * lanes;
-                    continue;
-                }
+            if at + GROUP * lanes <= piece.len && below(looked_at.add(at), end) {
+                at += GROUP * lanes;
+                continue;
             }
             let stop = (at + GROUP * lanes).min(piece.len);
             while at < stop {
                 let from = clamp(at, lanes, piece.len);
-                let d = T::Vector::<S>::load(piece.logits.add(from)).sub(reference);
-                let d = replace_before(d, from, at, masked);
-                let d = replace(replace(d, from, piece.without[0], masked), from, piece.without[1], masked);
+                let e = exponentials(piece, from, reference);
+                let e = replace_before(e, from, at, zero);
+                let e = replace(replace(e, from, piece.without[0], zero), from, piece.without[1], zero);
+                let p = e.mul(inverse);
+                at += lanes;
+                if as_product {
+                    let q = one.sub(p);
+                    let square = p.mul(p);
+                    product = product.mul(q);
+                    value = p.mul_add(third, half).mul_add(square, value).add(p);
+                    pull = square.mul(square).div(q).add(pull);
+                    continue;
+                }
                 let w = if piece.weights.is_null() { one } else { T::Vector::<S>::load(piece.weights.add(from)) };
-                let p = exp(d).mul(inverse);
-                let log_p = d.sub(log_sum);
+                let mut log_p = zero;
+                if curve.is_power() {
+                    log_p = zero.if_less(p, logarithms(piece, from, reference, log_sum), masked);
+                }
                 let mut b = curve.value(p, log_p);
                 let mut r = curve.pull(p, log_p);
                 if curve.is_log() {
-                    let (half, third) = (0.5, 1.0 / 3.0);
-                    let (half, third) = (T::Compute::from_f64(half), T::Compute::from_f64(third));
-                    let series = p.mul_add(T::Vector::<S>::splat(third), T::Vector::<S>::splat(half));
-                    b = b.add(series.mul_add(p, one).mul(p));
+                    b = p.mul_add(third, half).mul_add(p, one).mul_add(p, b);
                     r = r.sub(p.add(one).mul_add(p, one).mul(p));
                 }
                 value = w.mul_add(b, value);
                 pull = w.mul_add(r, pull);
-                at += lanes;
             }
         }
         bonuses.value += value.sum().to_f64();
         bonuses.pull += pull.sum().to_f64();
+        if as_product {
+            let factors = product.to_array();
+            bonuses.product *= factors[..lanes].iter().fold(1.0, |product, factor| product * factor.to_f64());
+        }
     }
 }
 
@@ -398,36 +475,34 @@ unsafe fn find_in<S: Simd, T: Packed>(piece: &Piece<T::Compute>, value: T::Compu
 unsafe fn gradient_in<S: Simd, T: Packed>(
     piece: &Piece<T::Compute>,
     gradient: &Gradient<T::Compute>,
-    to: *mut T::Compute,
+    to: *mut T,
+    stream: bool,
 ) {
     let lanes = T::Vector::<S>::LANES;
     let Softmax { reference, inverse, log_sum, series_end, curve } = gradient.softmax;
-    // SAFETY: the caller's; a last register starts at `len` − lanes and writes the same values again.
+    // SAFETY: the caller's; registers that overlap write the same values again.
     unsafe {
+        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
         let one = T::Vector::<S>::splat(T::Compute::ONE);
         let reference = T::Vector::<S>::splat(reference);
-        let inverse = T::Vector::<S>::splat(inverse);
-        let log_sum = T::Vector::<S>::splat(log_sum);
         let series_end = T::Vector::<S>::splat(series_end);
         let factor = T::Vector::<S>::splat(gradient.factor);
         let share = T::Vector::<S>::splat(gradient.share);
-        let bonus_share = T::Vector::<S>::splat(gradient.bonus_share);
         let series = gradient.series.map(|c| T::Vector::<S>::splat(c));
-        let zero = T::Vector::<S>::splat(T::Compute::ZERO);
         let (c0, c1) = (zero.sub(share), factor.sub(series[0]));
         let (c2, c3) = (zero.sub(series[1]), zero.sub(series[2]));
+        let head = if stream { unaligned::<S, T>(to) } else { 0 };
         let mut at = 0;
         while at < piece.len {
-            if at + GROUP * lanes <= piece.len {
-                let z = piece.logits.add(at);
+            let whole = at >= head && at + GROUP * lanes <= piece.len;
+            if whole && !holds(piece.without, at, GROUP * lanes) {
                 let mut e = [zero; GROUP];
                 for i in 0..GROUP {
-                    e[i] = exp(T::Vector::<S>::load(z.add(i * lanes)).sub(reference));
+                    e[i] = exponentials(piece, at + i * lanes, reference);
                 }
                 let largest = e[0].max(e[1]).max(e[2].max(e[3]));
                 if !largest.any_above(series_end) {
                     for i in 0..GROUP {
-                        let at = at + i * lanes;
                         let g = if piece.weights.is_null() {
                             c3.mul_add(e[i], c2).mul_add(e[i], c1).mul_add(e[i], c0)
                         } else {
@@ -435,21 +510,36 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
                             let u = series[2].mul_add(e[i], series[1]).mul_add(e[i], series[0]).mul_add(e[i], share);
                             e[i].mul(factor).sub(w.mul(u))
                         };
-                        g.store(to.add(at));
+                        if stream {
+                            T::stream::<S>(g, to.add(at));
+                        } else {
+                            T::store::<S>(g, to.add(at));
+                        }
+                        at += lanes;
                     }
-                    at += GROUP * lanes;
                     continue;
                 }
             }
-            let stop = (at + GROUP * lanes).min(piece.len);
+            let stop = if at < head { head } else { (at + GROUP * lanes).min(piece.len) };
             while at < stop {
                 let from = clamp(at, lanes, piece.len);
-                let d = T::Vector::<S>::load(piece.logits.add(from)).sub(reference);
                 let w = if piece.weights.is_null() { one } else { T::Vector::<S>::load(piece.weights.add(from)) };
-                let e = exp(d);
-                let r = curve.pull(e.mul(inverse), d.sub(log_sum));
-                e.mul(factor).sub(w.mul(bonus_share.mul_add(r, share))).store(to.add(from));
-                at += lanes;
+                let e = exponentials(piece, from, reference);
+                let log_p = if curve.is_power() {
+                    logarithms(piece, from, reference, T::Vector::<S>::splat(log_sum))
+                } else {
+                    zero
+                };
+                let r = curve.pull(e.mul(T::Vector::<S>::splat(inverse)), log_p);
+                let g = e.mul(factor).sub(w.mul(T::Vector::<S>::splat(gradient.bonus_share).mul_add(r, share)));
+                let [label, top] = gradient.without.map(|g| T::Vector::<S>::splat(g));
+                let g = replace(replace(g, from, piece.without[0], label), from, piece.without[1], top);
+                if stream && from == at && at >= head {
+                    T::stream::<S>(g, to.add(at));
+                } else {
+                    T::store::<S>(g, to.add(from));
+                }
+                at = if at < head { head } else { at + lanes };
             }
         }
     }

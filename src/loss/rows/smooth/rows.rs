@@ -13,6 +13,7 @@ use super::classes::{self, Bonuses, Gradient, Piece, Softmax, Sums};
 use super::curve::{Curve, LARGEST};
 use super::facts::{Facts, Smoothing};
 use super::{Rows, transfer};
+use crate::loss::Bonus;
 use crate::loss::element::{Element, Label, Real};
 use crate::loss::error::LossError;
 use crate::loss::margin::MarginLoss;
@@ -23,6 +24,8 @@ const PIECE: usize = 2048;
 const MOST_ROWS: usize = 64;
 /// Bytes of logits that are worked on before they are read again.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Up to so many classes the exponentials are kept for the second look and the gradient: they stay in the first cache.
+const FEW_CLASSES: usize = 256;
 /// 1 − p of a top class below is left to the exact path.
 const SMALLEST_REST: f64 = 1e-290;
 
@@ -32,7 +35,15 @@ type Buffer<R> = MaybeUninit<[R; PIECE + MOST_LANES]>;
 struct Room<R> {
     logits: Buffer<R>,
     weights: Buffer<R>,
-    gradient: Buffer<R>,
+    /// exp(z − reference) of all rows of a batch.
+    kept: MaybeUninit<[u64; MOST_ROWS * FEW_CLASSES]>,
+}
+
+/// A row of the batch: of the problem, and where its exponentials are kept.
+#[derive(Clone, Copy)]
+struct Place<R> {
+    row: usize,
+    kept: *mut R,
 }
 
 /// The end of the piece of `0..len` that starts at `start`: none is shorter than a register.
@@ -49,13 +60,15 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         smoothing: &Smoothing,
     ) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
-        let step = (BATCH_BYTES / (classes * size_of::<T>())).clamp(1, MOST_ROWS);
+        let row_bytes = classes * size_of::<T::Compute>();
+        let step = (BATCH_BYTES / row_bytes).clamp(1, MOST_ROWS);
+        let keeps = classes <= FEW_CLASSES;
         let curve = Curve::<T::Compute>::new(&self.loss);
-        let mut room =
-            Room { logits: Buffer::uninit(), weights: Buffer::uninit(), gradient: Buffer::<T::Compute>::uninit() };
+        let mut room = Room { logits: Buffer::uninit(), weights: Buffer::uninit(), kept: MaybeUninit::uninit() };
         let mut rows = Rows { batch: Batch::new(), facts: Facts::new(), tops: Batch::new() };
         let mut sums = [Sums::NONE; MOST_ROWS];
         let mut top_classes = [IGNORED; MOST_ROWS];
+        let mut places = [Place { row: 0, kept: std::ptr::null_mut() }; MOST_ROWS];
         let mut partial = Partial::default();
         let mut start = range.start;
         while start < range.end {
@@ -66,7 +79,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 if class == IGNORED {
                     continue;
                 }
-                sums[i] = self.row_sums(start + i, [class, IGNORED], &curve, &mut room);
+                let kept = room.kept.as_mut_ptr().cast::<T::Compute>().wrapping_add(i * classes);
+                places[i] = Place { row: start + i, kept: if keeps { kept } else { std::ptr::null_mut() } };
+                sums[i] = self.row_sums(&mut places[i], [class, IGNORED], &curve, &mut room);
                 rows.batch.label_logits_mut()[i] = self.logits[(start + i) * classes + class].to_f64();
                 rows.batch.references_mut()[i] = sums[i].reference;
                 rows.batch.sums_mut()[i] = sums[i].sum;
@@ -74,13 +89,13 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             self.label_facts(&mut rows, lanes);
             for i in 0..end - start {
                 if rows.batch.classes()[i] != IGNORED && rows.batch.is_regular(i) {
-                    top_classes[i] = self.add_bonuses(&mut rows, i, &sums[i], &curve, &mut room);
+                    top_classes[i] = self.add_bonuses(&mut rows, i, &mut places[i], &sums[i], &curve, &mut room);
                 }
             }
             self.resolve(&mut rows, lanes, smoothing);
             if let Some(gradient) = &job.gradient {
                 for i in 0..end - start {
-                    self.write_smooth_row(&rows, i, top_classes[i], &curve, smoothing, gradient, &mut room);
+                    self.write_smooth_row(&rows, i, places[i], top_classes[i], &curve, smoothing, gradient, &mut room);
                 }
             }
             self.finish_smooth(&rows, job, SMALLEST_REST, &mut partial);
@@ -92,21 +107,22 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     /// Classes `range` of a row in the type computed in.
     fn piece(
         &self,
-        row: usize,
+        place: Place<T::Compute>,
         range: Range<usize>,
         without: [usize; 2],
         room: &mut Room<T::Compute>,
     ) -> Piece<T::Compute> {
         let same = size_of::<T>() == size_of::<T::Compute>();
-        let from = self.logits[row * self.shape.classes()..][range.clone()].as_ptr();
+        let from = self.logits[place.row * self.shape.classes()..][range.clone()].as_ptr();
         let weights = self.class_weights.map_or(std::ptr::null(), |weights| weights[range.clone()].as_ptr());
         let mut piece = Piece {
             logits: from.cast(),
             weights: weights.cast(),
+            kept: if place.kept.is_null() { place.kept } else { place.kept.wrapping_add(range.start) },
             len: range.len(),
             without: without.map(|class| class.wrapping_sub(range.start)),
         };
-        if !same {
+        if !same && range.len() <= PIECE + MOST_LANES {
             // SAFETY: the buffers hold the longest piece.
             unsafe {
                 transfer::widen::<T>(self.isa, from, room.logits.as_mut_ptr().cast(), range.len());
@@ -123,7 +139,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     /// The pieces of a row, one after the other.
     fn for_each_piece(
         &self,
-        row: usize,
+        place: Place<T::Compute>,
         without: [usize; 2],
         room: &mut Room<T::Compute>,
         mut work: impl FnMut(usize, &Piece<T::Compute>),
@@ -132,7 +148,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         let mut start = 0;
         while start < classes {
             let end = piece_end(start, classes);
-            work(start, &self.piece(row, start..end, without, room));
+            work(start, &self.piece(place, start..end, without, room));
             start = end;
         }
     }
@@ -140,17 +156,23 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     /// One read of a row.
     fn row_sums(
         &self,
-        row: usize,
+        place: &mut Place<T::Compute>,
         without: [usize; 2],
         curve: &Curve<T::Compute>,
         room: &mut Room<T::Compute>,
     ) -> Sums {
         let mut sums = Sums::NONE;
         let log = curve.is_log();
-        self.for_each_piece(row, without, room, |_, piece| {
+        let mut first = None;
+        self.for_each_piece(*place, without, room, |_, piece| {
             // SAFETY: the instruction set is available; pieces are valid.
             unsafe { classes::sums::<T::Compute>(self.isa, piece, log, &mut sums) }
+            first.get_or_insert(sums.reference);
         });
+        if first != Some(sums.reference) {
+            // what was kept of the first pieces is relative to another one
+            place.kept = std::ptr::null_mut();
+        }
         sums
     }
 
@@ -159,20 +181,21 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         &self,
         rows: &mut Rows,
         i: usize,
+        place: &mut Place<T::Compute>,
         sums: &Sums,
         curve: &Curve<T::Compute>,
         room: &mut Room<T::Compute>,
     ) -> usize {
         let Rows { batch, facts, .. } = rows;
-        let (row, class) = (batch.start + i, batch.classes()[i]);
+        let class = batch.classes()[i];
         let share = |sums: &Sums, facts: &Facts| (sums.largest - sums.reference).exp() * facts.inverses()[i];
         let mut sums = *sums;
         let mut largest = share(&sums, facts);
         let mut top = IGNORED;
         if largest > LARGEST {
-            top = self.find(row, sums.largest, class, room);
+            top = self.find(*place, sums.largest, class, room);
             let before = sums;
-            sums = self.row_sums(row, [class, top], curve, room);
+            sums = self.row_sums(place, [class, top], curve, room);
             let by = before.reference - sums.reference;
             facts.lower_reference(i, by);
             facts.tops_mut()[i] = 1.0;
@@ -186,29 +209,31 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         let label_distance = batch.label_logits()[i] - sums.reference;
         facts.distances_mut()[i] = sums.distance - batch.weights()[i] * label_distance;
         facts.rests_mut()[i] = sums.sum * inverse;
-        let mut bonuses = Bonuses::default();
+        let mut bonuses = Bonuses { value: 0.0, pull: 0.0, product: 1.0 };
         if curve.is_log() {
             let [first, second, third] = sums.powers;
             let (first, second, third) =
                 (first * inverse, second * inverse * inverse, third * inverse * inverse * inverse);
-            bonuses = Bonuses { value: -(first + second / 2.0 + third / 3.0), pull: first + second + third };
+            bonuses.value = -(first + second / 2.0 + third / 3.0);
+            bonuses.pull = first + second + third;
         }
         if largest > curve.series_end() {
             let softmax = softmax(batch, facts, i, curve);
-            self.for_each_piece(row, [class, top], room, |_, piece| {
+            self.for_each_piece(*place, [class, top], room, |_, piece| {
                 // SAFETY: the instruction set is available; pieces are valid.
                 unsafe { classes::bonuses::<T::Compute>(self.isa, piece, &softmax, &mut bonuses) }
             });
         }
         facts.bonuses_mut()[i] = bonuses.value;
         facts.pulls_mut()[i] = bonuses.pull;
+        facts.products_mut()[i] = bonuses.product;
         top
     }
 
     /// The class of this logit.
-    fn find(&self, row: usize, logit: f64, label: usize, room: &mut Room<T::Compute>) -> usize {
+    fn find(&self, place: Place<T::Compute>, logit: f64, label: usize, room: &mut Room<T::Compute>) -> usize {
         let mut found = IGNORED;
-        self.for_each_piece(row, [label, IGNORED], room, |start, piece| {
+        self.for_each_piece(place, [label, IGNORED], room, |start, piece| {
             if found == IGNORED {
                 // SAFETY: the instruction set is available; pieces are valid.
                 let at = unsafe { classes::find::<T::Compute>(self.isa, piece, T::Compute::from_f64(logit)) };
@@ -226,6 +251,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         &self,
         rows: &Rows,
         i: usize,
+        place: Place<T::Compute>,
         top: usize,
         curve: &Curve<T::Compute>,
         smoothing: &Smoothing,
@@ -255,29 +281,25 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             share: of(share),
             bonus_share: of(bonus_share),
             series: [of(series), of(series * inverse), of(series * inverse * inverse)],
+            without: [of(facts.label_gradients()[i]), of(facts.top_gradients()[i])],
         };
-        let specials = [(class, facts.label_gradients()[i]), (top, facts.top_gradients()[i])];
-        // whole lines of memory, but for the first and the last piece
-        let line = 64 / size_of::<T>();
-        let first = to as usize / size_of::<T>() % line;
-        let mut start = 0;
-        while start < classes {
-            let end = piece_end(start, classes);
-            let end = if end < classes { end - (first + end) % line } else { end };
-            let piece = self.piece(row, start..end, [IGNORED; 2], room);
-            let buffer = room.gradient.as_mut_ptr().cast::<T::Compute>();
-            // SAFETY: the instruction set is available; the piece fits the buffer and lies within the row.
-            unsafe {
-                classes::gradient::<T::Compute>(self.isa, &piece, &numbers, buffer);
-                for (class, value) in specials {
-                    if class.wrapping_sub(start) < piece.len {
-                        buffer.add(class - start).write(of(value));
-                    }
-                }
-                transfer::narrow::<T>(self.isa, buffer, to.add(start), piece.len, gradient.stream);
-            }
-            start = end;
+        let without = [class, top];
+        let (isa, stream) = (self.isa, gradient.stream);
+        if self.is_at_hand(&place) {
+            let piece = self.piece(place, 0..classes, without, room);
+            // SAFETY: the instruction set is available; the row is this thread's.
+            return unsafe { classes::gradient::<T>(isa, &piece, &numbers, to, stream) };
         }
+        self.for_each_piece(place, without, room, |start, piece| {
+            // SAFETY: as above.
+            unsafe { classes::gradient::<T>(isa, piece, &numbers, to.add(start), stream) }
+        });
+    }
+
+    /// All numbers of a row are there in the type computed in.
+    fn is_at_hand(&self, place: &Place<T::Compute>) -> bool {
+        let same = size_of::<T>() == size_of::<T::Compute>();
+        same || (!place.kept.is_null() && self.class_weights.is_none() && !matches!(self.loss.bonus(), Bonus::Power))
     }
 }
 

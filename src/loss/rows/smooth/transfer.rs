@@ -2,7 +2,7 @@
 
 use super::super::isa::with_isa;
 use super::super::simd::Packed;
-use super::super::tile::{Tile, load as load_in, narrow as narrow_in, store as store_in, widen as widen_in};
+use super::super::tile::{Tile, load as load_in, store as store_in, widen as widen_in};
 
 with_isa! {
     /// Loads `count` numbers.
@@ -10,11 +10,6 @@ with_isa! {
     /// # Safety
     /// The instruction set is available; both pointers are good for `count` numbers.
     fn widen<T: Packed>(from: *const T, to: *mut T::Compute, count: usize) = widen_in;
-    /// Stores `count` numbers, past the caches if asked to.
-    ///
-    /// # Safety
-    /// As [`widen`].
-    fn narrow<T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) = narrow_in;
     /// Loads classes `start..end` of a tile.
     ///
     /// # Safety
