@@ -14,12 +14,15 @@ pub const IGNORED: usize = usize::MAX;
 /// e^m is not a normal number below; rare enough to be left to the C library.
 const LOWEST_MARGIN_LOSS: f64 = -700.0;
 
+/// Room of a column: not a multiple of 4096 bytes, or the same row of all columns shares one set of the first cache.
+const COLUMN: usize = MOST_ROWS + 8;
+
 /// One number per row, of which the first few are in use.
-pub struct Column<X>([MaybeUninit<X>; MOST_ROWS]);
+pub struct Column<X>([MaybeUninit<X>; COLUMN]);
 
 impl<X: Copy> Column<X> {
     pub const fn new() -> Self {
-        Column([const { MaybeUninit::uninit() }; MOST_ROWS])
+        Column([const { MaybeUninit::uninit() }; COLUMN])
     }
 
     /// The first `n`, all of this value.
