@@ -14,14 +14,10 @@ pub(super) mod sealed {
     impl Sealed for i64 {}
 }
 
-/// A floating point type that can be computed with: `f32` or `f64`.
-pub trait Real:
+/// What f and f′ are made from: `f32`, `f64`, and the kernels' registers of rows.
+pub trait Arithmetic:
     sealed::Sealed
     + Copy
-    + Send
-    + Sync
-    + PartialOrd
-    + std::fmt::Debug
     + std::ops::Add<Output = Self>
     + std::ops::Sub<Output = Self>
     + std::ops::Mul<Output = Self>
@@ -29,44 +25,38 @@ pub trait Real:
     + std::ops::Neg<Output = Self>
     + 'static
 {
+    /// The nearest number of this type.
+    fn from_f64(x: f64) -> Self;
+    /// e^x; registers: for x ≤ 0.
+    fn exp(self) -> Self;
+    /// log(1 + x), accurate for small x; registers: for 0 ≤ x ≤ 1.
+    fn ln_1p(self) -> Self;
+    /// Sine; registers: for 0 ≤ x ≤ π.
+    fn sin(self) -> Self;
+    /// |x|.
+    fn abs(self) -> Self;
+    /// self < than ? yes : no; so `no` where one is NaN.
+    fn if_less(self, than: Self, yes: Self, no: Self) -> Self;
+}
+
+/// A floating point type that can be computed with: `f32` or `f64`.
+pub trait Real: Arithmetic + Send + Sync + PartialOrd + std::fmt::Debug {
     /// 0.
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// π.
-    const PI: Self;
     /// −∞.
     const NEG_INFINITY: Self;
-    /// The nearest number of this type.
-    fn from_f64(x: f64) -> Self;
     /// The same number as `f64`.
     fn to_f64(self) -> f64;
-    /// e^x.
-    fn exp(self) -> Self;
-    /// log(1 + x), accurate for small x.
-    fn ln_1p(self) -> Self;
-    /// Sine.
-    fn sin(self) -> Self;
-    /// |x|.
-    fn abs(self) -> Self;
-    /// Not a number.
-    fn is_nan(self) -> bool;
 }
 
 macro_rules! real {
     ($($t:ident),*) => {$(
-        impl Real for $t {
-            const ZERO: Self = 0.0;
-            const ONE: Self = 1.0;
-            const PI: Self = std::$t::consts::PI;
-            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+        impl Arithmetic for $t {
             #[inline]
             fn from_f64(x: f64) -> Self {
                 x as $t
-            }
-            #[inline]
-            fn to_f64(self) -> f64 {
-                self.into()
             }
             #[inline]
             fn exp(self) -> Self {
@@ -85,8 +75,18 @@ macro_rules! real {
                 $t::abs(self)
             }
             #[inline]
-            fn is_nan(self) -> bool {
-                $t::is_nan(self)
+            fn if_less(self, than: Self, yes: Self, no: Self) -> Self {
+                if self < than { yes } else { no }
+            }
+        }
+
+        impl Real for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            #[inline]
+            fn to_f64(self) -> f64 {
+                self.into()
             }
         }
     )*};
@@ -133,21 +133,76 @@ element!(f32, f32, |x| x, |x| x, f64::from, |x| x as f32);
 element!(f64, f64, |x| x, |x| x, |x| x, |x| x);
 
 /// An element type of labels: `i32` or `i64`.
-pub trait Label: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// The same number as `i64`.
-    fn to_i64(self) -> i64;
+pub trait Label: sealed::Sealed + Copy + Into<i64> + Send + Sync + 'static {
+    /// These labels, without their type.
+    fn erase(labels: &[Self]) -> Labels<'_>;
 }
 
 impl Label for i32 {
-    #[inline]
-    fn to_i64(self) -> i64 {
-        self.into()
+    fn erase(labels: &[i32]) -> Labels<'_> {
+        Labels::Int32(labels)
     }
 }
 
 impl Label for i64 {
+    fn erase(labels: &[i64]) -> Labels<'_> {
+        Labels::Int64(labels)
+    }
+}
+
+/// Labels of either type. The kernels read them once per row, so that code for each type would be size without speed.
+#[derive(Clone, Copy, Debug)]
+pub enum Labels<'a> {
+    /// `i32`
+    Int32(&'a [i32]),
+    /// `i64`
+    Int64(&'a [i64]),
+}
+
+impl<'a, L: Label> From<&'a [L]> for Labels<'a> {
+    fn from(labels: &'a [L]) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl<'a, L: Label, const N: usize> From<&'a [L; N]> for Labels<'a> {
+    fn from(labels: &'a [L; N]) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl<'a, L: Label> From<&'a Vec<L>> for Labels<'a> {
+    fn from(labels: &'a Vec<L>) -> Self {
+        L::erase(labels)
+    }
+}
+
+impl Labels<'_> {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Labels::Int32(labels) => labels.len(),
+            Labels::Int64(labels) => labels.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The label of a row.
+    ///
+    /// # Panics
+    /// If there are not so many.
     #[inline]
-    fn to_i64(self) -> i64 {
-        self
+    #[must_use]
+    pub fn get(&self, row: usize) -> i64 {
+        match self {
+            Labels::Int32(labels) => labels[row].into(),
+            Labels::Int64(labels) => labels[row],
+        }
     }
 }

@@ -22,25 +22,30 @@
 //! Source: arXiv 2110.06537, equations of the log bonus and its conservative form, rewritten in m so that neither
 //! log p nor log(1 − p) is ever formed from a rounded p.
 
-use super::element::Real;
+use std::f64::consts::FRAC_PI_2;
+
+use super::element::Arithmetic;
 use super::encouraging_loss::{Bonus, EncouragingLoss};
+
+// Both sides of a choice are worked out here: the kernels run f over registers of rows, where a choice is cheap and a
+// branch is not possible. For the same reason it must be inlined.
 
 /// log(1 + e^x) without overflow: max(x, 0) + log1p(e^−|x|).
 #[inline(always)]
 #[must_use]
-pub fn softplus<R: Real>(x: R) -> R {
-    let positive = if x > R::ZERO { x } else { R::ZERO };
-    positive + (-x.abs()).exp().ln_1p()
+pub fn softplus<R: Arithmetic>(x: R) -> R {
+    // NaN comes back from the second term
+    let zero = R::from_f64(0.0);
+    zero.if_less(x, x, zero) + (-x.abs()).exp().ln_1p()
 }
 
 /// The logistic function 1 / (1 + e^−x), accurate in both tails.
 #[inline(always)]
 #[must_use]
-pub fn sigmoid<R: Real>(x: R) -> R {
+pub fn sigmoid<R: Arithmetic>(x: R) -> R {
+    let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
     let e = (-x.abs()).exp();
-    let below = e / (R::ONE + e);
-    let above = R::ONE / (R::ONE + e);
-    if x < R::ZERO { below } else { above }
+    x.if_less(zero, e, one) / (one + e)
 }
 
 /// f and f′ of one loss of the family, with its constants worked out; see the table in the module's docs.
@@ -61,8 +66,10 @@ pub struct MarginLoss<R> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Form<R> {
+enum Form<R> {
     CrossEntropy,
+    /// Log bonus of weight 1 that is never continued by its tangent: m itself.
+    Margin,
     /// Log bonus that is never continued by its tangent.
     Log,
     LogUntil(Tangent<R>),
@@ -71,7 +78,7 @@ pub(super) enum Form<R> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tangent<R> {
+struct Tangent<R> {
     log_end: R,
     /// log(1 − log_end)
     value: R,
@@ -79,7 +86,7 @@ pub(super) struct Tangent<R> {
     steepness: R,
 }
 
-impl<R: Real> MarginLoss<R> {
+impl<R: Arithmetic> MarginLoss<R> {
     /// f and f′ of these parameters (`log_end`, `bonus`, `power`, `bonus_weight`; the others do not matter here).
     #[must_use]
     pub fn new(loss: &EncouragingLoss) -> Self {
@@ -88,6 +95,7 @@ impl<R: Real> MarginLoss<R> {
             Form::CrossEntropy
         } else {
             match loss.bonus() {
+                Bonus::Log if loss.log_end() == 1.0 && loss.bonus_weight() == 1.0 => Form::Margin,
                 Bonus::Log if loss.log_end() == 1.0 => Form::Log,
                 Bonus::Log => {
                     let end = f64::from(loss.log_end());
@@ -105,30 +113,10 @@ impl<R: Real> MarginLoss<R> {
     }
 
     /// f(m): the loss of a row with soft margin −m.
-    // Both sides of a choice are worked out first: the kernels run this over many rows at once, where a choice is
-    // cheap and a branch is not. For the same reason it must be inlined.
     #[inline(always)]
     #[must_use]
     pub fn value(&self, m: R) -> R {
-        let rho = self.bonus_weight;
-        match self.form {
-            Form::CrossEntropy => softplus(m),
-            Form::Log => self.log_value(m),
-            Form::LogUntil(tangent) => {
-                let p = sigmoid(-m);
-                let beyond = softplus(m) + rho * (tangent.value - (p - tangent.log_end) * tangent.steepness);
-                let until = self.log_value(m);
-                if p > tangent.log_end { beyond } else { until }
-            }
-            Form::Power(power) => {
-                let cross_entropy = softplus(m);
-                cross_entropy - rho * (-power * cross_entropy).exp()
-            }
-            Form::Cosine => {
-                let sine = (R::PI * sigmoid(-m) / (R::ONE + R::ONE)).sin();
-                softplus(m) - (rho + rho) * sine * sine
-            }
-        }
+        self.value_and_derivative(m).0
     }
 
     /// f′(m): how fast the loss grows with m; the gradient of the row is −f′ at the label and f′·softmax over the
@@ -136,51 +124,66 @@ impl<R: Real> MarginLoss<R> {
     #[inline(always)]
     #[must_use]
     pub fn derivative(&self, m: R) -> R {
+        self.value_and_derivative(m).1
+    }
+
+    /// f(m) and f′(m).
+    #[inline(always)]
+    #[must_use]
+    pub fn value_and_derivative(&self, m: R) -> (R, R) {
         let rho = self.bonus_weight;
-        let q = sigmoid(m);
+        let (zero, one) = (R::from_f64(0.0), R::from_f64(1.0));
+        let e = (-m.abs()).exp();
+        let larger = one / (one + e);
+        let smaller = e * larger;
+        let (q, p) = (m.if_less(zero, smaller, larger), m.if_less(zero, larger, smaller));
+        // softplus(−|m|), which softplus(m) and softplus(−m) share
+        let rest = e.ln_1p();
+        let cross_entropy = zero.if_less(m, m, zero) + rest;
+        // softplus(m) − ρ·softplus(−m); softplus(m) = m + softplus(−m) makes it exactly m for ρ = 1
+        let log = m.if_less(zero, rho * m, m) + (one - rho) * rest;
         match self.form {
-            Form::CrossEntropy => q,
-            Form::Log => self.log_derivative(m, q, sigmoid(-m)),
-            Form::LogUntil(tangent) => {
-                let p = sigmoid(-m);
-                let beyond = q * (R::ONE + rho * p * tangent.steepness);
-                let until = self.log_derivative(m, q, p);
-                if p > tangent.log_end { beyond } else { until }
+            Form::CrossEntropy => (cross_entropy, q),
+            // the slope is NaN where m is
+            Form::Margin => (m, m.if_less(one, one, (-m).if_less(one, one, m))),
+            Form::Log => (log, q + rho * p),
+            Form::LogUntil(Tangent { log_end, value, steepness }) => {
+                let beyond = cross_entropy + rho * (value - (p - log_end) * steepness);
+                let slope_beyond = q * (one + rho * p * steepness);
+                (log_end.if_less(p, beyond, log), log_end.if_less(p, slope_beyond, q + rho * p))
             }
-            Form::Power(power) => q * (R::ONE + rho * power * (-power * softplus(m)).exp()),
+            Form::Power(power) => {
+                let bonus = rho * (-power * cross_entropy).exp();
+                (cross_entropy - bonus, q * (one + power * bonus))
+            }
             Form::Cosine => {
-                let p = sigmoid(-m);
-                q * (R::ONE + rho * R::PI * p * (R::PI * p).sin())
+                let half = R::from_f64(FRAC_PI_2) * p;
+                let sine = half.sin();
+                let slope = q * (one + rho * (half + half) * (half + half).sin());
+                (cross_entropy - (rho + rho) * sine * sine, slope)
             }
         }
     }
+}
 
-    /// softplus(m) − ρ·softplus(−m); softplus(m) = m + softplus(−m) makes it exactly m for ρ = 1.
+impl MarginLoss<f64> {
+    /// The same function on another type.
     #[inline(always)]
-    fn log_value(&self, m: R) -> R {
-        let rho = self.bonus_weight;
-        let rest = R::ONE - rho;
-        let right = rho * m + rest * softplus(m);
-        let wrong = m + rest * softplus(-m);
-        if m < R::ZERO { right } else { wrong }
-    }
-
-    #[inline(always)]
-    fn log_derivative(&self, m: R, q: R, p: R) -> R {
-        // p + q rounds to 1 ± an ulp, the slope of m is 1
-        let sum = q + self.bonus_weight * p;
-        if self.bonus_weight == R::ONE && !m.is_nan() { R::ONE } else { sum }
-    }
-
-    /// For loops that choose the form outside.
-    #[inline(always)]
-    pub(super) fn form(&self) -> Form<R> {
-        self.form
-    }
-
-    #[inline(always)]
-    pub(super) fn with_form(&self, form: Form<R>) -> Self {
-        MarginLoss { bonus_weight: self.bonus_weight, form }
+    pub(super) fn cast<R: Arithmetic>(&self) -> MarginLoss<R> {
+        let of = R::from_f64;
+        let form = match self.form {
+            Form::CrossEntropy => Form::CrossEntropy,
+            Form::Margin => Form::Margin,
+            Form::Log => Form::Log,
+            Form::LogUntil(tangent) => Form::LogUntil(Tangent {
+                log_end: of(tangent.log_end),
+                value: of(tangent.value),
+                steepness: of(tangent.steepness),
+            }),
+            Form::Power(power) => Form::Power(of(power)),
+            Form::Cosine => Form::Cosine,
+        };
+        MarginLoss { bonus_weight: of(self.bonus_weight), form }
     }
 }
 

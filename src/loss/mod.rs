@@ -16,7 +16,7 @@ mod slices;
 #[cfg(test)]
 mod testing;
 
-pub use element::{Element, Label, Real};
+pub use element::{Arithmetic, Element, Label, Labels, Real};
 pub use encouraging_loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, ParameterError, Reduction};
 pub use error::LossError;
 pub use margin::{MarginLoss, sigmoid, softplus};

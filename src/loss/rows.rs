@@ -30,8 +30,9 @@ mod tests;
 mod tile;
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
-use super::element::{Element, Label};
+use super::element::{Element, Labels};
 use super::encouraging_loss::{EncouragingLoss, Reduction};
 use super::error::LossError;
 use super::margin::MarginLoss;
@@ -44,14 +45,14 @@ pub use simd::Packed;
 
 /// Logits, labels and parameters that fit together; what the kernels work on.
 ///
-/// `T` is the type of logits, class weights and results, `L` that of the labels.
+/// `T` is the type of logits, class weights and results.
 #[derive(Clone, Copy, Debug)]
-pub struct Problem<'a, T, L> {
+pub struct Problem<'a, T> {
     loss: EncouragingLoss,
     f: MarginLoss<f64>,
     shape: Shape,
     logits: &'a [T],
-    labels: &'a [L],
+    labels: Labels<'a>,
     class_weights: Option<&'a [T]>,
     isa: Isa,
 }
@@ -91,6 +92,15 @@ unsafe impl<T: Send> Sync for Output<'_, T> {}
 impl<'a, T: Copy> Output<'a, T> {
     fn new(slice: &'a mut [T]) -> Self {
         Output { pointer: slice.as_mut_ptr(), len: slice.len(), buffer: PhantomData }
+    }
+
+    /// # Safety
+    /// No other thread touches entries `start..start + len` at the same time.
+    #[inline]
+    unsafe fn rows(&self, start: usize, len: usize) -> &mut [MaybeUninit<T>] {
+        assert!(start + len <= self.len, "entries {start} to {} of an output of {} elements", start + len, self.len);
+        // SAFETY: in bounds by the assertion, exclusive by the caller's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start).cast(), len) }
     }
 
     /// # Safety
@@ -137,7 +147,7 @@ fn weighted(weight: f64, loss: f64) -> f64 {
     if weight == 0.0 && loss.is_infinite() { 0.0 } else { weight * loss }
 }
 
-impl<'a, T: Element, L: Label> Problem<'a, T, L> {
+impl<'a, T: Element> Problem<'a, T> {
     /// Checks that lengths fit the shape. `bonus_weight` is the operator's input, which wins over the parameter.
     ///
     /// # Errors
@@ -146,10 +156,11 @@ impl<'a, T: Element, L: Label> Problem<'a, T, L> {
         loss: &EncouragingLoss,
         shape: Shape,
         logits: &'a [T],
-        labels: &'a [L],
+        labels: impl Into<Labels<'a>>,
         class_weights: Option<&'a [T]>,
         bonus_weight: Option<f32>,
     ) -> Result<Self, LossError> {
+        let labels = labels.into();
         check_length("logits", shape.elements(), logits.len())?;
         check_length("labels", shape.rows(), labels.len())?;
         if let Some(weights) = class_weights {
@@ -260,7 +271,7 @@ impl<'a, T: Element, L: Label> Problem<'a, T, L> {
     /// The row's label and weight; `None` if it is ignored.
     #[inline]
     fn target(&self, row: usize) -> Result<Option<Target>, LossError> {
-        let label = self.labels[row].to_i64();
+        let label = self.labels.get(row);
         if self.loss.ignore_index() == Some(label) {
             return Ok(None);
         }

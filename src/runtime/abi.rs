@@ -442,6 +442,11 @@ impl<'a> Tensor<'a> {
         Ok(unsafe { std::slice::from_raw_parts(self.data.cast::<T>(), len) })
     }
 
+    /// Whether the elements have this type.
+    pub(crate) fn holds<T: TensorElement>(&self) -> bool {
+        self.data_type == T::DATA_TYPE
+    }
+
     /// How many elements there are, if they have that type and are aligned to their size; one function for all types.
     fn check(&self, data_type: i32, element_size: usize) -> Result<usize, Failure> {
         if self.data_type != data_type {

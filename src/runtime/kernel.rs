@@ -6,9 +6,9 @@ use half::{bf16, f16};
 use ort_sys::ONNXTensorElementDataType as DataType;
 
 use super::abi::{Context, Dims, Failure, Host, Tensor, TensorElement};
-use super::ops::Operator;
+use super::ops::{LABEL_TYPES, Operator};
 use crate::loss::{
-    Element, EncouragingLoss, ForwardOutput, Label, LossError, Parallel, Problem, Reduction, Shape, Upstream,
+    Element, EncouragingLoss, ForwardOutput, Labels, LossError, Parallel, Problem, Reduction, Shape, Upstream,
 };
 
 /// One node of a session. Never changed after creation: sessions run it from several threads at once.
@@ -19,7 +19,7 @@ pub(crate) struct Kernel {
     pub(crate) compute: Compute,
 }
 
-/// The code for one pair of logits and label type.
+/// The code for one type of logits.
 pub(crate) type Compute = fn(&Kernel, &Context) -> Result<(), Failure>;
 
 impl Kernel {
@@ -30,42 +30,29 @@ impl Kernel {
 
 /// Picks the code for the types that an operator was registered with.
 pub(crate) fn for_types(logits: DataType, labels: DataType) -> Result<Compute, Failure> {
-    fn with_labels<T: Element + TensorElement>(labels: DataType) -> Option<Compute> {
-        match labels {
-            DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 => Some(compute::<T, i32>),
-            DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => Some(compute::<T, i64>),
-            _ => None,
-        }
-    }
-    match logits {
-        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => with_labels::<f16>(labels),
-        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => with_labels::<bf16>(labels),
-        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => with_labels::<f32>(labels),
-        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE => with_labels::<f64>(labels),
+    let compute: Option<Compute> = match logits {
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => Some(compute::<f16>),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => Some(compute::<bf16>),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT => Some(compute::<f32>),
+        DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE => Some(compute::<f64>),
         _ => None,
-    }
-    .ok_or_else(|| Failure::Internal(format!("elonnx: no kernel for logits {logits:?} with labels {labels:?}")))
+    };
+    compute
+        .filter(|_| LABEL_TYPES.contains(&labels))
+        .ok_or_else(|| Failure::Internal(format!("elonnx: no kernel for logits {logits:?} with labels {labels:?}")))
 }
 
-fn compute<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
-where
-    T: Element + TensorElement,
-    L: Label + TensorElement,
-{
+fn compute<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Result<(), Failure> {
     match kernel.operator {
-        Operator::Loss => forward::<T, L>(kernel, context),
-        Operator::Gradient => backward::<T, L>(kernel, context),
-        Operator::LossAndGradient => forward_backward::<T, L>(kernel, context),
+        Operator::Loss => forward::<T>(kernel, context),
+        Operator::Gradient => backward::<T>(kernel, context),
+        Operator::LossAndGradient => forward_backward::<T>(kernel, context),
     }
 }
 
 /// `EncouragingLoss`(logits, labels, class_weights?, bonus_weight?) → loss, margin?
-fn forward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
-where
-    T: Element + TensorElement,
-    L: Label + TensorElement,
-{
-    let inputs = Inputs::<T, L>::read(context, 0)?;
+fn forward<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Result<(), Failure> {
+    let inputs = Inputs::<T>::read(context, 0)?;
     let problem = inputs.problem(&kernel.loss)?;
     let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
     let threads = HostThreads::new(context);
@@ -80,13 +67,9 @@ where
 }
 
 /// `EncouragingLossGrad`(dloss, logits, labels, class_weights?, bonus_weight?, margin?) → dlogits
-fn backward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
-where
-    T: Element + TensorElement,
-    L: Label + TensorElement,
-{
+fn backward<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Result<(), Failure> {
     let dloss = require(context, 0, "dloss")?;
-    let inputs = Inputs::<T, L>::read(context, 1)?;
+    let inputs = Inputs::<T>::read(context, 1)?;
     let margin = context.input(5)?;
     let problem = inputs.problem(&kernel.loss)?;
     check_dloss(&dloss.shape(), problem.loss().reduction(), &inputs.logits_shape, &inputs.labels_shape)?;
@@ -103,12 +86,8 @@ where
 }
 
 /// `EncouragingLossAndGrad`(logits, labels, class_weights?, bonus_weight?) → loss, margin?, dlogits
-fn forward_backward<T, L>(kernel: &Kernel, context: &Context) -> Result<(), Failure>
-where
-    T: Element + TensorElement,
-    L: Label + TensorElement,
-{
-    let inputs = Inputs::<T, L>::read(context, 0)?;
+fn forward_backward<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Result<(), Failure> {
+    let inputs = Inputs::<T>::read(context, 0)?;
     let problem = inputs.problem(&kernel.loss)?;
     let outputs = LossOutputs::<T>::allocate(context, &inputs, problem.loss().reduction())?;
     let dlogits = allocate::<T>(context, 2, "dlogits", &inputs.logits_shape)?;
@@ -155,24 +134,24 @@ impl Parallel for HostThreads<'_, '_> {
 }
 
 /// The inputs that the operators share: logits, labels, class_weights?, bonus_weight?
-struct Inputs<'a, T, L> {
+struct Inputs<'a, T> {
     logits_shape: Dims,
     labels_shape: Dims,
     shape: Shape,
     logits: &'a [T],
-    labels: &'a [L],
+    labels: Labels<'a>,
     class_weights: Option<&'a [T]>,
     bonus_weight: Option<f32>,
 }
 
-impl<'a, T: Element + TensorElement, L: Label + TensorElement> Inputs<'a, T, L> {
+impl<'a, T: Element + TensorElement> Inputs<'a, T> {
     /// Reads them from input `first` on and checks their shapes.
     fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
         let tensors = InputTensors::read(context, first)?;
         Ok(Inputs {
             shape: tensors.shape,
             logits: tensors.logits.values()?,
-            labels: tensors.labels.values()?,
+            labels: labels(&tensors.labels)?,
             class_weights: tensors.class_weights.map(|weights| weights.values()).transpose()?,
             bonus_weight: tensors.bonus_weight,
             logits_shape: tensors.logits.into_shape(),
@@ -180,9 +159,13 @@ impl<'a, T: Element + TensorElement, L: Label + TensorElement> Inputs<'a, T, L> 
         })
     }
 
-    fn problem(&self, loss: &EncouragingLoss) -> Result<Problem<'a, T, L>, Failure> {
+    fn problem(&self, loss: &EncouragingLoss) -> Result<Problem<'a, T>, Failure> {
         Ok(Problem::new(loss, self.shape, self.logits, self.labels, self.class_weights, self.bonus_weight)?)
     }
+}
+
+fn labels<'a>(tensor: &Tensor<'a>) -> Result<Labels<'a>, Failure> {
+    Ok(if tensor.holds::<i32>() { Labels::Int32(tensor.values()?) } else { Labels::Int64(tensor.values()?) })
 }
 
 /// The inputs before it matters which types they have: the longest part of reading them, once instead of per pair.
@@ -229,9 +212,9 @@ struct LossOutputs<'a, T> {
 }
 
 impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
-    fn allocate<L>(
+    fn allocate(
         context: &Context<'a>,
-        inputs: &Inputs<'a, T, L>,
+        inputs: &Inputs<'a, T>,
         reduction: Reduction,
     ) -> Result<LossOutputs<'a, T>, Failure> {
         let margins = context.output(1, &inputs.labels_shape)?;
@@ -289,7 +272,7 @@ impl From<LossError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::ops::{LABEL_TYPES, LOGITS_TYPES};
+    use crate::runtime::ops::LOGITS_TYPES;
 
     #[test]
     fn every_registered_pair_of_types_has_code_and_no_other() {

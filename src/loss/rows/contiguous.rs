@@ -3,7 +3,7 @@
 use super::exp::exp;
 use super::isa::with_isa;
 use super::simd::{Packed, Simd, Vector};
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// Classes whose sum is kept in registers before it is added to the f64 total: few enough that f32 lanes stay exact to
 /// 1e-7, and that a chunk done again still lies in the first cache.
@@ -150,8 +150,11 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     unsafe {
         let mut at = from;
         if stream {
-            T::store::<S>(at_classes::<S, T>(row, from, label, gradient), output.add(from));
-            at += unaligned::<S, T>(output.add(from));
+            let head = unaligned::<S, T>(output.add(from));
+            if head > 0 {
+                T::store::<S>(at_classes::<S, T>(row, from, label, gradient), output.add(from));
+            }
+            at += head;
             while at + lanes <= to {
                 T::stream::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
                 at += lanes;

@@ -21,6 +21,8 @@ pub trait Exponential: Sized + 'static {
     const IOTA: [Self; super::simd::MOST_LANES];
     /// 2^n of the whole number n given as n + `ROUNDER`.
     fn power_of_two(self) -> Self;
+    /// k and u in [1, 2) of a positive normal number 2^k · u.
+    fn exponent_and_fraction(self) -> (Self, Self);
 }
 
 impl Exponential for f32 {
@@ -36,6 +38,13 @@ impl Exponential for f32 {
     #[inline(always)]
     fn power_of_two(self) -> f32 {
         f32::from_bits((self.to_bits() << 23).wrapping_add(127 << 23))
+    }
+    #[inline(always)]
+    fn exponent_and_fraction(self) -> (f32, f32) {
+        let bits = self.to_bits();
+        // 2^23 + exponent as a number, then minus 2^23 and the bias
+        let exponent = f32::from_bits((bits >> 23) | 0x4b00_0000) - (8_388_608.0 + 127.0);
+        (exponent, f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000))
     }
 }
 
@@ -65,6 +74,13 @@ impl Exponential for f64 {
     #[inline(always)]
     fn power_of_two(self) -> f64 {
         f64::from_bits((self.to_bits() << 52).wrapping_add(1023 << 52))
+    }
+    #[inline(always)]
+    fn exponent_and_fraction(self) -> (f64, f64) {
+        let bits = self.to_bits();
+        // without the conversion that AVX2 lacks: 2^52 + exponent as a number, then minus 2^52 and the bias
+        let exponent = f64::from_bits((bits >> 52) | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 1023.0);
+        (exponent, f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000))
     }
 }
 

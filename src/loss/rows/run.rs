@@ -5,12 +5,10 @@ use std::sync::Mutex;
 
 use super::batch::{self, Batch, IGNORED, MOST_ROWS};
 use super::contiguous::{self, Gradient};
-use super::lane::Lane;
 use super::tile::{self, Scratch, Source, Tile};
 use super::{Output, Parallel, Partial, Problem, Target, check_length};
-use crate::loss::element::{Element, Label, Real};
+use crate::loss::element::{Arithmetic, Element, Label, Labels};
 use crate::loss::error::LossError;
-use crate::loss::margin::MarginLoss;
 
 /// Elements of logits that are worth a block of their own.
 const ELEMENTS_PER_BLOCK: usize = 65_536;
@@ -53,7 +51,7 @@ impl<'a, T: Element> GradientJob<'a, T> {
         GradientJob { dlogits, dloss, margins, share, stream }
     }
 
-    pub(super) fn scale(&self, row: usize) -> f64 {
+    fn scale(&self, row: usize) -> f64 {
         match self.dloss {
             None => self.share,
             Some([dloss]) => dloss.to_f64() * self.share,
@@ -74,7 +72,7 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    fn new<T: Element, L: Label>(problem: &Problem<'_, T, L>) -> Layout {
+    fn new<T: Element>(problem: &Problem<'_, T>) -> Layout {
         let (batches, classes, inner) = (problem.shape.batch(), problem.shape.classes(), problem.shape.inner());
         let rows_in_scratch = tile::SCRATCH_BYTES / size_of::<T::Compute>() / classes;
         if inner == 1 && classes >= FEWEST_CONTIGUOUS {
@@ -160,7 +158,7 @@ fn row_of(error: &LossError) -> usize {
     if let LossError::Label { row, .. } = error { *row } else { 0 }
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// Sum of the class weights of the labels of the rows that count: what reduction mean divides by. Reads labels and
     /// class weights only.
     pub(super) fn sum_of_weights(&self, threads: &impl Parallel) -> Result<f64, LossError> {
@@ -171,9 +169,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             let weight = match (self.class_weights, self.loss.ignore_index()) {
                 // that the labels are in range is found out later
                 (None, None) => rows.len() as f64,
-                (None, Some(ignored)) => {
-                    self.labels[rows].iter().filter(|label| label.to_i64() != ignored).count() as f64
-                }
+                (None, Some(ignored)) => rows.filter(|&row| self.labels.get(row) != ignored).count() as f64,
                 (Some(_), _) => rows
                     .map(|row| Ok(self.target(row)?.map_or(0.0, |target| target.weight)))
                     .sum::<Result<_, LossError>>()?,
@@ -193,13 +189,12 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         }
         let units = layout.units();
         let blocks = self.shape.elements().div_ceil(ELEMENTS_PER_BLOCK).clamp(1, MOST_BLOCKS).min(units.max(1));
-        let lanes = MarginLoss::<Lane>::new(&self.loss);
         sum_over_blocks(threads, blocks, |block| {
             let units = part_of(units, block, blocks);
             let partial = match layout {
-                _ if self.smooths() => self.run_smooth(units, &layout, job, &lanes),
-                Layout::Rows { .. } => self.run_rows(units, job, &lanes),
-                Layout::Runs { .. } | Layout::Entries { .. } => self.run_tiles(units, &layout, job, &lanes),
+                _ if self.smooths() => self.run_smooth(units, &layout, job),
+                Layout::Rows { .. } => self.run_rows(units, job),
+                Layout::Runs { .. } | Layout::Entries { .. } => self.run_tiles(units, &layout, job),
             };
             if job.gradient.as_ref().is_some_and(|gradient| gradient.stream) {
                 publish();
@@ -208,7 +203,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         })
     }
 
-    fn run_rows(&self, rows: Range<usize>, job: &Job<'_, T>, lanes: &MarginLoss<Lane>) -> Result<Partial, LossError> {
+    fn run_rows(&self, rows: Range<usize>, job: &Job<'_, T>) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
         let step = (BATCH_BYTES / (classes * size_of::<T>())).clamp(1, MOST_BLOCKS);
         let mut batch = Batch::new();
@@ -232,13 +227,15 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                     batch.sums_mut()[i] = sum.sum;
                 }
             }
-            self.finish(&mut batch, job, lanes, from_margins, &mut partial);
+            let regular = self.finish(&mut batch, job, from_margins, &mut partial);
             if let Some(gradient) = &job.gradient {
                 for i in 0..batch.len {
                     self.write_row(&batch, i, from_margins, 0..classes, gradient);
                 }
             }
-            self.mend(&batch, job, from_margins, &mut partial);
+            if !regular {
+                self.mend(&batch, job, &mut partial);
+            }
             start += batch.len;
         }
         Ok(partial)
@@ -278,13 +275,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         }
     }
 
-    fn run_tiles(
-        &self,
-        units: Range<usize>,
-        layout: &Layout,
-        job: &Job<'_, T>,
-        lanes: &MarginLoss<Lane>,
-    ) -> Result<Partial, LossError> {
+    fn run_tiles(&self, units: Range<usize>, layout: &Layout, job: &Job<'_, T>) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
         let mut batch = Batch::new();
         let mut scratch = Scratch::new();
@@ -294,8 +285,8 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             let next = if unit + 1 < units.end { layout.tile(unit + 1, classes) } else { None };
             let start = tile.batch_start * self.shape.inner() + tile.inner_start;
             self.begin(&mut batch, start..start + tile.rows(), job)?;
-            if batch.classes().iter().all(|&class| class == IGNORED) {
-                self.finish(&mut batch, job, lanes, true, &mut partial);
+            if batch.some_ignored && batch.classes().iter().all(|&class| class == IGNORED) {
+                self.finish(&mut batch, job, true, &mut partial);
                 if let Some(gradient) = &job.gradient {
                     self.clear_tile(&tile, gradient);
                 }
@@ -315,7 +306,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                     tile::statistics::<T>(self.isa, &tile, next.as_ref(), from, &mut scratch, &mut batch);
                 }
             }
-            self.finish(&mut batch, job, lanes, from_margins, &mut partial);
+            let regular = self.finish(&mut batch, job, from_margins, &mut partial);
             if let Some(gradient) = &job.gradient {
                 let source = match (from_margins, tile.fits(size_of::<T::Compute>())) {
                     (true, _) => Source::Margins,
@@ -339,7 +330,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                     );
                 }
             }
-            self.mend(&batch, job, from_margins, &mut partial);
+            if !regular {
+                self.mend(&batch, job, &mut partial);
+            }
         }
         Ok(partial)
     }
@@ -362,14 +355,42 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     /// Reads labels and class weights of these rows.
     pub(super) fn begin(&self, batch: &mut Batch, rows: Range<usize>, job: &Job<'_, T>) -> Result<(), LossError> {
         batch.begin(rows.start, rows.len());
-        for i in 0..rows.len() {
-            if let Some(target) = self.target(rows.start + i)? {
-                batch.classes_mut()[i] = target.class;
-                batch.weights_mut()[i] = target.weight;
-                if let Some(gradient) = &job.gradient {
-                    batch.set_scale(i, gradient.scale(rows.start + i));
+        match self.labels {
+            Labels::Int32(labels) => self.begin_classes(batch, &labels[rows.clone()])?,
+            Labels::Int64(labels) => self.begin_classes(batch, &labels[rows.clone()])?,
+        }
+        for i in 0..if self.class_weights.is_some() || batch.some_ignored { rows.len() } else { 0 } {
+            let class = batch.classes()[i];
+            batch.weights_mut()[i] = if class == IGNORED { 0.0 } else { self.class_weight(class) };
+        }
+        if self.class_weights.is_none() && !batch.some_ignored {
+            batch.weights_mut().fill(1.0);
+        }
+        match job.gradient.as_ref().map(|gradient| (gradient.dloss, gradient.share)) {
+            None => {}
+            Some((None, share)) => batch.scales_mut().fill(share),
+            Some((Some([dloss]), share)) => batch.scales_mut().fill(dloss.to_f64() * share),
+            Some((Some(dloss), share)) => {
+                for (scale, dloss) in batch.scales_mut().iter_mut().zip(&dloss[rows]) {
+                    *scale = dloss.to_f64() * share;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Labels → classes.
+    fn begin_classes<L: Label>(&self, batch: &mut Batch, labels: &[L]) -> Result<(), LossError> {
+        // without ignore_index this is a label out of range
+        let ignored = self.loss.ignore_index();
+        // SAFETY: the instruction set is available.
+        let in_range =
+            unsafe { batch::classes::<L>(self.isa, batch, labels, ignored.unwrap_or(-1), self.shape.classes()) };
+        if in_range && (!batch.some_ignored || ignored.is_some()) {
+            return Ok(());
+        }
+        for row in batch.start..batch.start + batch.len {
+            self.target(row)?;
         }
         Ok(())
     }
@@ -382,47 +403,52 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         !job.forward && size_of::<T::Compute>() == size_of::<f32>() && batch.classes().iter().zip(margins).all(exact)
     }
 
-    /// m, losses and slopes of the batch, and its outputs but for the gradient. Irregular rows are left to
-    /// [`Problem::mend`].
+    /// m, losses and slopes of the batch, and its outputs but for the gradient. Returns whether all rows are regular; if
+    /// not, [`Problem::mend`] is for the others.
     pub(super) fn finish(
         &self,
         batch: &mut Batch,
         job: &Job<'_, T>,
-        lanes: &MarginLoss<Lane>,
         from_margins: bool,
         partial: &mut Partial,
-    ) {
-        match job.gradient.as_ref().and_then(|gradient| gradient.margins) {
-            Some(margins) if from_margins => {
-                let start = batch.start;
-                for (m, &margin) in batch.margin_losses_mut().iter_mut().zip(&margins[start..]) {
-                    *m = -f64::from(margin);
-                }
+    ) -> bool {
+        if let (true, Some(margins)) = (from_margins, job.gradient.as_ref().and_then(|gradient| gradient.margins)) {
+            let start = batch.start;
+            for (m, &margin) in batch.margin_losses_mut().iter_mut().zip(&margins[start..]) {
+                *m = -f64::from(margin);
             }
-            // SAFETY: the instruction set is available.
-            _ => unsafe { batch::margin_losses::<f32>(self.isa, batch) },
         }
         // SAFETY: the instruction set is available.
-        unsafe { batch::losses::<f32>(self.isa, &self.f, lanes, batch) };
-        if !job.forward {
-            return;
+        let total = unsafe { batch::losses::<T::Compute>(self.isa, batch, &self.f, from_margins) };
+        if job.forward {
+            partial.loss += total.loss;
+            partial.weight += total.weight;
+            self.write_forward(batch, job);
         }
-        for i in 0..batch.len {
-            let (mut loss, mut m) = (0.0, 0.0);
-            if batch.classes()[i] != IGNORED && batch.is_regular(i) {
-                (loss, m) = (batch.losses()[i], batch.margin_losses()[i]);
+        total.regular
+    }
+
+    fn write_forward(&self, batch: &Batch, job: &Job<'_, T>) {
+        if let Some(losses) = &job.losses {
+            // SAFETY: these rows are this thread's.
+            let losses = unsafe { losses.rows(batch.start, batch.len) };
+            for (to, &loss) in losses.iter_mut().zip(batch.losses()) {
+                to.write(T::from_f64(loss));
             }
-            partial.loss += loss;
-            partial.weight += batch.weights()[i];
-            self.write_forward(batch.start + i, loss, m, job);
+        }
+        if let Some(margins) = &job.margins {
+            // SAFETY: these rows are this thread's.
+            let margins = unsafe { margins.rows(batch.start, batch.len) };
+            for (to, &m) in margins.iter_mut().zip(batch.margin_losses()) {
+                to.write((0.0 - m) as f32);
+            }
         }
     }
 
     /// Does the irregular rows of the batch again.
-    pub(super) fn mend(&self, batch: &Batch, job: &Job<'_, T>, from_margins: bool, partial: &mut Partial) {
-        if from_margins {
-            return;
-        }
+    #[cold]
+    #[inline(never)]
+    pub(super) fn mend(&self, batch: &Batch, job: &Job<'_, T>, partial: &mut Partial) {
         for i in 0..batch.len {
             let class = batch.classes()[i];
             if class == IGNORED || batch.is_regular(i) {
@@ -433,7 +459,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             let (loss, m) = self.exact_row(row, Some(Target { class, weight: batch.weights()[i] }), job);
             if job.forward {
                 partial.loss += loss;
-                self.write_forward(row, loss, m, job);
+                self.write_forward_row(row, loss, m, job);
             }
         }
     }
@@ -468,7 +494,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         }
     }
 
-    pub(super) fn write_forward(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
+    pub(super) fn write_forward_row(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
         // SAFETY: the row is this thread's.
         unsafe {
             if let Some(losses) = &job.losses {

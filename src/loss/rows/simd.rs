@@ -31,6 +31,7 @@ use half::{bf16, f16};
 
 use super::super::element::Real;
 use super::exp::Exponential;
+use super::lane::Precision;
 
 /// Lanes of the widest register: 16 × f32.
 pub const MOST_LANES: usize = 16;
@@ -40,7 +41,7 @@ pub const MOST_LANES: usize = 16;
 /// # Safety
 /// All methods demand that the machine has the instruction set of the type, and valid memory behind pointers, which
 /// need no alignment.
-pub trait Vector: Copy {
+pub trait Vector: Copy + 'static {
     type Real: Real + Exponential;
     const LANES: usize;
 
@@ -86,6 +87,19 @@ pub trait Vector: Copy {
         lanes
     }
 
+    /// k and u in [1, 2) of positive normal numbers 2^k · u; of others some numbers.
+    #[inline(always)]
+    unsafe fn exponent_and_fraction(self) -> (Self, Self) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (mut exponents, mut fractions) = (self.to_array(), self.to_array());
+            for lane in 0..Self::LANES {
+                (exponents[lane], fractions[lane]) = exponents[lane].exponent_and_fraction();
+            }
+            (Self::load(exponents.as_ptr()), Self::load(fractions.as_ptr()))
+        }
+    }
+
     /// The largest lane; NaN lanes may be lost.
     #[inline(always)]
     unsafe fn largest(self) -> Self::Real {
@@ -114,7 +128,7 @@ pub trait Vector: Copy {
 ///
 /// # Safety
 /// As [`Vector`].
-pub trait Simd: Copy {
+pub trait Simd: Copy + 'static {
     type F32: Vector<Real = f32>;
     type F64: Vector<Real = f64>;
 
@@ -136,7 +150,7 @@ pub trait Simd: Copy {
 /// As the registers: the instruction set is there, and pointers are good; `to` of `stream` is aligned to the bytes written.
 pub trait Packed: Copy {
     /// The type to compute in: `f32`, for `f64` itself.
-    type Compute: Real + Exponential + Packed<Compute = Self::Compute>;
+    type Compute: Real + Exponential + Precision + Packed<Compute = Self::Compute>;
     #[doc(hidden)]
     type Vector<S: Simd>: Vector<Real = Self::Compute>;
 

@@ -43,12 +43,10 @@ mod transfer;
 use std::ops::Range;
 
 use super::batch::{self, Batch, IGNORED};
-use super::lane::Lane;
 use super::run::{Job, Layout, publish};
 use super::{Partial, Problem, Target};
-use crate::loss::element::{Element, Label};
+use crate::loss::element::Element;
 use crate::loss::error::LossError;
-use crate::loss::margin::MarginLoss;
 use facts::{Facts, Smoothing};
 
 /// Up to so many classes f64 is computed in: see above.
@@ -62,14 +60,13 @@ struct Rows {
     tops: Batch,
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// Label smoothing, for any layout.
     pub(super) fn run_smooth(
         &self,
         units: Range<usize>,
         layout: &Layout,
         job: &Job<'_, T>,
-        lanes: &MarginLoss<Lane>,
     ) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
         let epsilon = f64::from(self.loss.label_smoothing());
@@ -84,9 +81,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             },
         };
         match layout {
-            Layout::Rows { .. } => self.run_smooth_rows(units, job, lanes, &smoothing),
-            _ if classes <= FEW_CLASSES => self.run_smooth_tiles::<f64>(units, layout, job, lanes, &smoothing),
-            _ => self.run_smooth_tiles::<T::Compute>(units, layout, job, lanes, &smoothing),
+            Layout::Rows { .. } => self.run_smooth_rows(units, job, &smoothing),
+            _ if classes <= FEW_CLASSES => self.run_smooth_tiles::<f64>(units, layout, job, &smoothing),
+            _ => self.run_smooth_tiles::<T::Compute>(units, layout, job, &smoothing),
         }
     }
 
@@ -94,35 +91,27 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
     fn begin_smooth(&self, rows: &mut Rows, range: Range<usize>, job: &Job<'_, T>) -> Result<(), LossError> {
         self.begin(&mut rows.batch, range.clone(), job)?;
         rows.facts.begin(range.len());
-        if let Some(gradient) = &job.gradient {
-            for (i, scale) in rows.facts.scales_mut().iter_mut().enumerate() {
-                if rows.batch.classes()[i] != IGNORED {
-                    *scale = gradient.scale(range.start + i);
-                }
-            }
-        }
         Ok(())
     }
 
     /// What is known of the label without the bonus of other classes: m, f and f′, and all p's denominator.
-    fn label_facts(&self, rows: &mut Rows, lanes: &MarginLoss<Lane>) {
+    fn label_facts(&self, rows: &mut Rows) {
         // SAFETY: the instruction set is available.
         unsafe {
-            batch::margin_losses::<f32>(self.isa, &mut rows.batch);
-            batch::losses::<f32>(self.isa, &self.f, lanes, &mut rows.batch);
+            batch::losses::<T::Compute>(self.isa, &mut rows.batch, &self.f, false);
             facts::normalise::<f32>(self.isa, &rows.batch, &mut rows.facts);
         }
     }
 
     /// Losses and numbers of the gradient.
-    fn resolve(&self, rows: &mut Rows, lanes: &MarginLoss<Lane>, smoothing: &Smoothing) {
+    fn resolve(&self, rows: &mut Rows, smoothing: &Smoothing) {
         let Rows { batch, facts, tops } = rows;
         let any = facts.tops().iter().any(|&top| top > 0.0);
         // SAFETY: the instruction set is available.
         unsafe {
             if any {
-                facts::tops::<f32>(self.isa, smoothing, facts, tops);
-                batch::losses::<f32>(self.isa, &self.f, lanes, tops);
+                facts::tops::<f32>(self.isa, smoothing, batch, facts, tops);
+                batch::losses::<T::Compute>(self.isa, tops, &self.f, true);
             }
             facts::resolve::<f32>(self.isa, smoothing, batch, any.then_some(tops), facts);
         }
@@ -136,7 +125,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             let (row, class) = (batch.start + i, batch.classes()[i]);
             partial.weight += batch.weights()[i];
             if class == IGNORED {
-                self.write_forward(row, 0.0, 0.0, job);
+                self.write_forward_row(row, 0.0, 0.0, job);
                 continue;
             }
             let target = Some(Target { class, weight: batch.weights()[i] });
@@ -144,7 +133,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 publish();
                 let (loss, m) = self.exact_row(row, target, job);
                 partial.loss += loss;
-                self.write_forward(row, loss, m, job);
+                self.write_forward_row(row, loss, m, job);
                 continue;
             }
             if job.gradient.is_some() && !facts.has_gradient(i) {
@@ -152,7 +141,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 self.exact_row(row, target, job);
             }
             partial.loss += facts.losses()[i];
-            self.write_forward(row, facts.losses()[i], batch.margin_losses()[i], job);
+            self.write_forward_row(row, facts.losses()[i], batch.margin_losses()[i], job);
         }
     }
 }

@@ -2,19 +2,17 @@
 
 use super::batch::{Batch, IGNORED};
 use super::contiguous::{self, Sum};
-use super::lane::Lane;
 use super::run::{Job, Layout, MOST_BLOCKS, part_of, publish};
 use super::{Output, Parallel, Partial, Problem};
-use crate::loss::element::{Element, Label};
+use crate::loss::element::Element;
 use crate::loss::error::LossError;
-use crate::loss::margin::MarginLoss;
 
 /// With this many rows each thread has some.
 const ENOUGH_ROWS: usize = 16;
 /// Classes that are worth a piece of their own.
 const CLASSES_PER_PIECE: usize = 16_384;
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// How many pieces each row is cut into; `None` where rows are enough, or short.
     pub(super) fn pieces_per_row(&self, layout: &Layout) -> Option<usize> {
         let Layout::Rows { rows } = *layout else { return None };
@@ -33,7 +31,6 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         pieces: usize,
     ) -> Result<Partial, LossError> {
         let (rows, classes) = (self.rows(), self.shape.classes());
-        let lanes = MarginLoss::<Lane>::new(&self.loss);
         let mut batch = Batch::new();
         self.begin(&mut batch, 0..rows, job)?;
         let from_margins = self.has_margins(&batch, job);
@@ -65,7 +62,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             }
         }
         let mut partial = Partial::default();
-        self.finish(&mut batch, job, &lanes, from_margins, &mut partial);
+        let regular = self.finish(&mut batch, job, from_margins, &mut partial);
         if let Some(gradient) = &job.gradient {
             threads.for_each(rows * pieces, &|piece| {
                 self.write_row(
@@ -80,7 +77,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 }
             });
         }
-        self.mend(&batch, job, from_margins, &mut partial);
+        if !regular {
+            self.mend(&batch, job, &mut partial);
+        }
         Ok(partial)
     }
 }

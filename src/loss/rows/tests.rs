@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::super::reference::{self, Evaluation, Input};
 use super::super::testing::{self, Case};
 use super::*;
+use crate::loss::Label;
 use crate::loss::{Bonus, ForwardBackward};
 
 /// What half an ulp is for a type under test.

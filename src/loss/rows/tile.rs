@@ -7,20 +7,22 @@
 
 use std::mem::MaybeUninit;
 
-use super::batch::{Batch, IGNORED, MOST_ROWS};
+use super::batch::{Batch, MOST_ROWS};
 use super::contiguous::unaligned;
 use super::exp::exp;
-use super::isa::with_isa;
-use super::lane::Lane;
+use super::isa::{Isa, with_isa};
 use super::simd::{MOST_LANES, Packed, Simd, Vector};
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// Half of the second cache of the machines we know.
-pub const SCRATCH_BYTES: usize = 128 * 1024;
+pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// Numbers that are transposed at a time.
 pub const STAGED: usize = 1024;
+/// Runs between the one that is fetched and the one that is loaded: they lie too far apart for the machine to see them
+/// coming, and so that more of them would displace each other in the caches.
+const RUNS_AHEAD: usize = 4;
 /// Terms that are added up in one register before they go to a second one: keeps f32 sums of many terms exact.
-pub const GROUP: usize = 16;
+const GROUP: usize = 16;
 
 /// Room for a tile; on the stack of the thread.
 #[repr(align(64))]
@@ -57,36 +59,78 @@ pub struct Tile {
     pub inner: usize,
 }
 
-/// Goes through the scratch area as the logits lie in memory: inner axis, classes, batch.
-struct Places<R> {
-    entry: *mut R,
-    place: *mut R,
-    class: usize,
-    inner: usize,
-    pitch: usize,
+/// Numbers that lie side by side in the logits and are transposed together: whole batch entries, or some classes of one.
+struct Piece {
+    batch: usize,
+    entries: usize,
+    start: usize,
+    end: usize,
 }
 
-impl<R> Places<R> {
+impl Piece {
+    fn len(&self, tile: &Tile) -> usize {
+        self.entries * (self.end - self.start) * tile.run
+    }
+
+    /// From the order of the logits into that of the scratch area, whose first class is `first`.
+    ///
     /// # Safety
-    /// As [`Tile::places`]; not called more often than there are numbers left.
+    /// `staged` holds the piece, the scratch area its classes.
     #[inline(always)]
-    unsafe fn next(&mut self, tile: &Tile) -> *mut R {
-        let place = self.place;
-        self.inner += 1;
-        if self.inner < tile.run {
-            self.place = place.wrapping_add(1);
-            return place;
+    unsafe fn scatter<R: Copy>(&self, tile: &Tile, first: usize, staged: *const R, numbers: *mut R) {
+        // SAFETY: the caller's.
+        unsafe {
+            match tile.run {
+                1 => self.each(1, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
+                run => {
+                    self.each(run, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read()))
+                }
+            }
         }
-        self.inner = 0;
-        self.class += 1;
-        if self.class == tile.classes {
-            self.class = 0;
-            self.entry = self.entry.wrapping_add(tile.run);
-            self.place = self.entry;
-        } else {
-            self.place = place.wrapping_add(self.pitch + 1 - tile.run);
+    }
+
+    /// The other way round.
+    ///
+    /// # Safety
+    /// As [`Piece::scatter`].
+    #[inline(always)]
+    unsafe fn gather<R: Copy>(&self, tile: &Tile, first: usize, numbers: *const R, staged: *mut R) {
+        // SAFETY: the caller's.
+        unsafe {
+            match tile.run {
+                1 => self.each(1, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
+                run => {
+                    self.each(run, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read()))
+                }
+            }
         }
-        place
+    }
+
+    /// Each number's places in both orders.
+    ///
+    /// # Safety
+    /// As [`Piece::scatter`].
+    #[inline(always)]
+    unsafe fn each<R: Copy>(
+        &self,
+        run: usize,
+        pitch: usize,
+        first: usize,
+        mut staged: *mut R,
+        numbers: *mut R,
+        copy: impl Fn(*mut R, *mut R),
+    ) {
+        let (start, end) = (self.start - first, self.end - first);
+        for entry in self.batch..self.batch + self.entries {
+            let mut number = numbers.wrapping_add(start * pitch + entry * run);
+            for _ in start..end {
+                for i in 0..run {
+                    copy(staged.wrapping_add(i), number.wrapping_add(i));
+                }
+                staged = staged.wrapping_add(run);
+                number = number.wrapping_add(pitch);
+            }
+        }
     }
 }
 
@@ -122,26 +166,29 @@ impl Tile {
         self.chunk(number_bytes) == self.classes
     }
 
-    /// Entries that lie side by side in the logits and are transposed together: all of their classes are wanted.
-    fn entries_staged(&self, start: usize, end: usize) -> usize {
-        if end - start == self.classes { (STAGED / (self.classes * self.run)).max(1) } else { 1 }
+    /// The `index`th piece of classes `start..end`.
+    fn piece(&self, start: usize, end: usize, index: usize) -> Option<Piece> {
+        let classes = (STAGED / self.run).min(end - start);
+        // entries are neighbours where all of their classes are wanted
+        let entries = if classes == self.classes { (STAGED / (classes * self.run)).max(1) } else { 1 };
+        let per_entry = (end - start).div_ceil(classes);
+        let (batch, start) = (index / per_entry * entries, start + index % per_entry * classes);
+        (batch < self.batches).then(|| Piece {
+            batch,
+            entries: entries.min(self.batches - batch),
+            start,
+            end: (start + classes).min(end),
+        })
     }
 
-    /// Where the numbers of entry `batch` lie in the scratch area, from its `done`th number on, in the order of the
-    /// logits.
-    ///
-    /// # Safety
-    /// `numbers` is that of a [`Scratch`] for this tile.
-    #[inline(always)]
-    unsafe fn places<R>(&self, numbers: *mut R, batch: usize, done: usize) -> Places<R> {
-        let (class, inner) = (done / self.run, done % self.run);
-        let pitch = self.pitch();
-        // SAFETY: the caller's.
-        let (entry, place) = unsafe {
-            let entry = numbers.add(batch * self.run);
-            (entry, entry.add(class * pitch + inner))
-        };
-        Places { entry, place, class, inner, pitch }
+    /// Index in the logits of what is loaded after the classes of this tile, too: those of the next one. Without one,
+    /// some index.
+    fn index_ahead(&self, next: Option<&Tile>, class: usize) -> usize {
+        match next {
+            _ if class < self.classes => self.index(0, class),
+            Some(next) => next.index(0, (class - self.classes).min(next.classes - 1)),
+            None => self.index(0, self.classes - 1),
+        }
     }
 
     /// Index in the logits of a class of a batch entry's first row.
@@ -151,72 +198,79 @@ impl Tile {
 }
 
 with_isa! {
-    /// References and sums of all rows, and their label logits; rows that are ignored get some numbers.
+    /// Loads classes `start..end`, in the type computed in, rows side by side.
     ///
     /// # Safety
-    /// The instruction set is available; the tile lies within the logits.
-    fn statistics<T: Packed>(
-        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &mut Batch
-    ) = statistics_in;
-    /// The gradient of all rows.
+    /// The instruction set is available; the tile lies within the logits; `numbers` and `staged` are those of a
+    /// [`Scratch`].
+    fn load<T: Packed>(
+        tile: &Tile, next: Option<&Tile>, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute,
+        staged: *mut T::Compute
+    ) = load_in;
+    /// Writes factor · number of classes `start..end`, and 0 where the factor is 0.
     ///
     /// # Safety
-    /// As [`statistics`], and for the output too.
-    fn write_gradient<T: Packed>(
-        tile: &Tile, next: Option<&Tile>, logits: *const T, scratch: &mut Scratch, batch: &Batch, source: Source,
-        output: *mut T, stream: bool
-    ) = write_gradient_in;
+    /// As [`load`], and for the output too.
+    fn store<T: Packed>(
+        tile: &Tile, numbers: *mut T::Compute, factors: *const T::Compute, start: usize, end: usize,
+        staged: *mut T::Compute, output: *mut T, stream: bool
+    ) = store_in;
+    /// Of `classes` classes in the scratch area: the largest logit of each row from `references` on, which are updated,
+    /// exp(z − reference) in place of the logits, and the sums of those.
+    ///
+    /// # Safety
+    /// As [`load`].
+    fn sum<T: Packed>(
+        tile: &Tile, ahead: Ahead, classes: usize, numbers: *mut T::Compute, references: *mut T::Compute,
+        sums: *mut T::Compute
+    ) = sum_in;
+    /// exp((z − first) − second) in place of `classes` classes.
+    ///
+    /// # Safety
+    /// As [`load`].
+    fn exponentials<T: Packed>(
+        tile: &Tile, ahead: Ahead, classes: usize, numbers: *mut T::Compute, first: *const T::Compute,
+        second: *const T::Compute
+    ) = exponentials_in;
 }
 
-#[inline(always)]
-unsafe fn statistics_in<S: Simd, T: Packed>(
+/// References and sums of all rows, and their label logits; rows that are ignored get some numbers.
+///
+/// # Safety
+/// The instruction set is available; the tile lies within the logits.
+pub unsafe fn statistics<T: Packed>(
+    isa: Isa,
     tile: &Tile,
     next: Option<&Tile>,
     logits: *const T,
     scratch: &mut Scratch,
     batch: &mut Batch,
 ) {
-    let lanes = T::Vector::<S>::LANES;
     let (pitch, chunk, rows) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()), tile.rows());
     let numbers = scratch.numbers.as_mut_ptr().cast::<T::Compute>();
     let staged = scratch.staged.as_mut_ptr().cast::<T::Compute>();
     let references = scratch.first.as_mut_ptr().cast::<T::Compute>();
     let sums = scratch.second.as_mut_ptr().cast::<T::Compute>();
-    let lowest = T::Compute::from_f64(-1e30);
-    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, the columns `rows` numbers.
+    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, its columns `pitch` numbers.
     unsafe {
-        let padded = rows.next_multiple_of(lanes);
-        for row in (0..padded).step_by(lanes) {
-            T::Vector::<S>::splat(lowest).store(references.add(row));
+        for row in 0..pitch.min(MOST_ROWS + MOST_LANES) {
+            references.add(row).write(T::Compute::from_f64(-1e30));
         }
         let mut start = 0;
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
-            load::<S, T>(tile, logits, start, end, numbers, staged);
-            for row in 0..rows {
-                let class = batch.classes()[row];
-                if class.wrapping_sub(start) < end - start {
-                    let z = numbers.add((class - start) * pitch + row);
-                    batch.label_logits_mut()[row] = z.read().to_f64();
-                    z.write(T::Compute::NEG_INFINITY);
-                }
-            }
-            for row in (0..padded).step_by(lanes) {
-                let ahead = ahead(tile, next, logits, start, row);
-                sum_column::<S, T>(numbers.add(row), pitch, ahead, end - start, references.add(row), sums.add(row));
-            }
+            load::<T>(isa, tile, next, logits, start, end, numbers, staged);
+            take_labels::<T>(numbers, pitch, start, end, batch);
+            let ahead = ahead(tile, next, logits, start);
+            sum::<T::Compute>(isa, tile, ahead, end - start, numbers, references, sums);
             let (all_references, all_sums) = batch.statistics_mut();
-            if start == 0 {
-                for row in 0..rows {
-                    all_references[row] = references.add(row).read().to_f64();
-                    all_sums[row] = sums.add(row).read().to_f64();
-                }
-            } else {
-                for row in 0..rows {
-                    let reference = references.add(row).read().to_f64();
-                    let before = all_sums[row] * Lane(all_references[row] - reference).exp().0;
-                    all_references[row] = reference;
-                    all_sums[row] = before + sums.add(row).read().to_f64();
+            for row in 0..rows {
+                let (reference, sum) = (references.add(row).read().to_f64(), sums.add(row).read().to_f64());
+                if start > 0 {
+                    let before = all_sums[row] * (all_references[row] - reference).exp();
+                    (all_references[row], all_sums[row]) = (reference, before + sum);
+                } else {
+                    (all_references[row], all_sums[row]) = (reference, sum);
                 }
             }
             start = end;
@@ -224,67 +278,33 @@ unsafe fn statistics_in<S: Simd, T: Packed>(
     }
 }
 
-/// What of the next tile lies where this one's column does.
-struct Ahead<T> {
-    first: *const T,
-    stride: usize,
-}
-
-/// The next tile is fetched while this one is computed with: its runs lie too far apart for the machine to see them
-/// coming. Without a next tile, or where tiles lie in one piece, this gives what has been read already.
-#[inline(always)]
-fn ahead<T>(tile: &Tile, next: Option<&Tile>, logits: *const T, class: usize, row: usize) -> Ahead<T> {
-    match next {
-        Some(next) if tile.run > MOST_LANES => {
-            Ahead { first: logits.wrapping_add(next.index(0, class) + row), stride: tile.inner }
-        }
-        _ => Ahead { first: logits.wrapping_add(tile.index(0, class)), stride: 0 },
-    }
-}
-
-/// A register of rows: the reference grows to the largest of their logits, the logits become exp(z − reference), and
-/// those are added up.
+/// The label logits among classes `start..end`, with −∞ left in their place.
 ///
 /// # Safety
-/// As [`Vector`]; `classes` registers lie `pitch` apart.
+/// As [`load`]; the classes are in the scratch area.
 #[inline(always)]
-unsafe fn sum_column<S: Simd, T: Packed>(
-    numbers: *mut T::Compute,
-    pitch: usize,
-    ahead: Ahead<T>,
-    classes: usize,
-    reference: *mut T::Compute,
-    sum: *mut T::Compute,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut max = T::Vector::<S>::load(reference);
-        for class in 0..classes {
-            max = T::Vector::<S>::load(numbers.add(class * pitch)).max(max);
-        }
-        max.store(reference);
-        let mut total = T::Vector::<S>::splat(T::Compute::ZERO);
-        let mut class = 0;
-        while class < classes {
-            let end = (class + GROUP).min(classes);
-            let mut group = T::Vector::<S>::splat(T::Compute::ZERO);
-            while class < end {
-                let z = numbers.add(class * pitch);
-                S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
-                let e = exp(T::Vector::<S>::load(z).sub(max));
-                e.store(z);
-                group = group.add(e);
-                class += 1;
+unsafe fn take_labels<T: Packed>(numbers: *mut T::Compute, pitch: usize, start: usize, end: usize, batch: &mut Batch) {
+    let (classes, label_logits) = batch.labels_mut();
+    for (row, (class, label_logit)) in classes.iter().zip(label_logits).enumerate() {
+        let class = class.wrapping_sub(start);
+        if class < end - start {
+            // SAFETY: the caller's.
+            unsafe {
+                let z = numbers.add(class * pitch + row);
+                *label_logit = z.read().to_f64();
+                z.write(T::Compute::NEG_INFINITY);
             }
-            total = total.add(group);
         }
-        total.store(sum);
     }
 }
 
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "as its caller")]
-unsafe fn write_gradient_in<S: Simd, T: Packed>(
+/// The gradient of all rows.
+///
+/// # Safety
+/// As [`statistics`], and for the output too.
+#[allow(clippy::too_many_arguments, reason = "a tile, what is known of it, and where it goes")]
+pub unsafe fn write_gradient<T: Packed>(
+    isa: Isa,
     tile: &Tile,
     next: Option<&Tile>,
     logits: *const T,
@@ -294,75 +314,163 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     output: *mut T,
     stream: bool,
 ) {
-    let lanes = T::Vector::<S>::LANES;
-    let (pitch, chunk, rows) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()), tile.rows());
+    let (pitch, chunk) = (tile.pitch(), tile.chunk(size_of::<T::Compute>()));
     let numbers = scratch.numbers.as_mut_ptr().cast::<T::Compute>();
     let staged = scratch.staged.as_mut_ptr().cast::<T::Compute>();
     let first = scratch.first.as_mut_ptr().cast::<T::Compute>();
     let second = scratch.second.as_mut_ptr().cast::<T::Compute>();
     let factors = scratch.factors.as_mut_ptr().cast::<T::Compute>();
-    let padded = rows.next_multiple_of(lanes);
-    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, the columns `rows` numbers.
+    // SAFETY: the caller's; the scratch area holds `chunk` classes of `pitch` rows, its columns `pitch` numbers.
     unsafe {
-        for row in rows..padded {
-            first.add(row).write(T::Compute::ZERO);
-            second.add(row).write(T::Compute::ZERO);
-            factors.add(row).write(T::Compute::ZERO);
-        }
-        let (label_logits, margins) = (batch.label_logits(), batch.margin_losses());
-        let (references, sums, slopes) = (batch.references(), batch.sums(), batch.slopes());
-        let classes = batch.classes();
-        // what an ignored row holds may be no number
-        let counted = |row: usize, factor: f64| if classes[row] == IGNORED { 0.0 } else { factor };
-        if source == Source::Margins {
-            for row in 0..rows {
-                first.add(row).write(T::Compute::from_f64(label_logits[row]));
-                second.add(row).write(T::Compute::from_f64(margins[row]));
-                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row])));
-            }
-        } else {
-            for row in 0..rows {
-                first.add(row).write(T::Compute::from_f64(references[row]));
-                second.add(row).write(T::Compute::ZERO);
-                factors.add(row).write(T::Compute::from_f64(counted(row, slopes[row] / sums[row])));
-            }
-        }
+        fill_columns::<T::Compute>(tile, batch, source, first, second, factors);
         let mut start = 0;
         while start < tile.classes {
             let end = (start + chunk).min(tile.classes);
             if source != Source::Exponentials {
-                load::<S, T>(tile, logits, start, end, numbers, staged);
-                for class in 0..end - start {
-                    for row in (0..padded).step_by(lanes) {
-                        let ahead = ahead(tile, next, logits, start, row);
-                        S::prefetch(ahead.first.wrapping_add(class * ahead.stride));
-                        let z = numbers.add(class * pitch + row);
-                        let d = T::Vector::<S>::load(z).sub(T::Vector::<S>::load(first.add(row)));
-                        exp(d.sub(T::Vector::<S>::load(second.add(row)))).store(z);
-                    }
-                }
+                load::<T>(isa, tile, next, logits, start, end, numbers, staged);
+                let ahead = ahead(tile, next, logits, start);
+                exponentials::<T::Compute>(isa, tile, ahead, end - start, numbers, first, second);
             }
-            for row in 0..rows {
-                let class = classes[row];
-                if class.wrapping_sub(start) < end - start {
+            for (row, (class, sum)) in batch.classes().iter().zip(batch.sums()).enumerate() {
+                let class = class.wrapping_sub(start);
+                if class < end - start {
                     // times the factor this is minus the slope
-                    let share = if source == Source::Margins { -1.0 } else { -sums[row] };
-                    numbers.add((class - start) * pitch + row).write(T::Compute::from_f64(share));
+                    let share = if source == Source::Margins { -1.0 } else { -sum };
+                    numbers.add(class * pitch + row).write(T::Compute::from_f64(share));
                 }
             }
-            store::<S, T>(tile, numbers, factors, start, end, staged, output, stream);
+            store::<T>(isa, tile, numbers, factors, start, end, staged, output, stream);
             start = end;
         }
     }
 }
 
-/// Loads classes `start..end`, in the type computed in, rows side by side.
+/// Per row: what to take from the logits, twice, and the factor of the gradient.
 ///
 /// # Safety
-/// As [`statistics`]; `numbers` and `staged` are those of a [`Scratch`].
-#[inline(always)]
-pub unsafe fn load<S: Simd, T: Packed>(
+/// The columns are those of a [`Scratch`].
+unsafe fn fill_columns<R: Real>(
     tile: &Tile,
+    batch: &Batch,
+    source: Source,
+    first: *mut R,
+    second: *mut R,
+    factors: *mut R,
+) {
+    let rows = tile.rows();
+    // SAFETY: the caller's.
+    unsafe {
+        for row in rows..rows.next_multiple_of(MOST_LANES) {
+            first.add(row).write(R::ZERO);
+            second.add(row).write(R::ZERO);
+            factors.add(row).write(R::ZERO);
+        }
+        if source == Source::Margins {
+            for row in 0..rows {
+                first.add(row).write(R::from_f64(batch.label_logits()[row]));
+                second.add(row).write(R::from_f64(batch.margin_losses()[row]));
+                factors.add(row).write(R::from_f64(batch.slopes()[row]));
+            }
+        } else {
+            for row in 0..rows {
+                first.add(row).write(R::from_f64(batch.references()[row]));
+                second.add(row).write(R::ZERO);
+                factors.add(row).write(R::from_f64(batch.slopes()[row] / batch.sums()[row]));
+            }
+        }
+    }
+}
+
+/// What of the next tile lies where this one does.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    first: *const u8,
+    class_bytes: usize,
+    row_bytes: usize,
+}
+
+/// The next tile is fetched while this one is computed with: its runs lie too far apart for the machine to see them
+/// coming. Without a next tile, or where tiles lie in one piece, this gives what has been read already.
+fn ahead<T>(tile: &Tile, next: Option<&Tile>, logits: *const T, class: usize) -> Ahead {
+    let of = |tile: &Tile| logits.wrapping_add(tile.index(0, class)).cast();
+    match next {
+        Some(next) if tile.run > MOST_LANES => {
+            Ahead { first: of(next), class_bytes: tile.inner * size_of::<T>(), row_bytes: size_of::<T>() }
+        }
+        _ => Ahead { first: of(tile), class_bytes: 0, row_bytes: 0 },
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    ahead: Ahead,
+    classes: usize,
+    numbers: *mut T::Compute,
+    references: *mut T::Compute,
+    sums: *mut T::Compute,
+) {
+    let (pitch, class_bytes) = (tile.pitch(), ahead.class_bytes);
+    let mut row = 0;
+    while row < tile.rows() {
+        let ahead = ahead.first.wrapping_add(row * ahead.row_bytes);
+        // SAFETY: the caller's.
+        unsafe {
+            let mut max = T::Vector::<S>::load(references.add(row));
+            for class in 0..classes {
+                max = T::Vector::<S>::load(numbers.add(class * pitch + row)).max(max);
+            }
+            max.store(references.add(row));
+            let mut total = T::Vector::<S>::splat(T::Compute::ZERO);
+            let mut class = 0;
+            while class < classes {
+                let end = (class + GROUP).min(classes);
+                let mut group = T::Vector::<S>::splat(T::Compute::ZERO);
+                while class < end {
+                    S::prefetch(ahead.wrapping_add(class * class_bytes));
+                    let z = numbers.add(class * pitch + row);
+                    let e = exp(T::Vector::<S>::load(z).sub(max));
+                    e.store(z);
+                    group = group.add(e);
+                    class += 1;
+                }
+                total = total.add(group);
+            }
+            total.store(sums.add(row));
+        }
+        row += T::Vector::<S>::LANES;
+    }
+}
+
+#[inline(always)]
+unsafe fn exponentials_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    ahead: Ahead,
+    classes: usize,
+    numbers: *mut T::Compute,
+    first: *const T::Compute,
+    second: *const T::Compute,
+) {
+    let pitch = tile.pitch();
+    for class in 0..classes {
+        let mut row = 0;
+        while row < tile.rows() {
+            // SAFETY: the caller's.
+            unsafe {
+                S::prefetch(ahead.first.wrapping_add(class * ahead.class_bytes + row * ahead.row_bytes));
+                let z = numbers.add(class * pitch + row);
+                let d = T::Vector::<S>::load(z).sub(T::Vector::<S>::load(first.add(row)));
+                exp(d.sub(T::Vector::<S>::load(second.add(row)))).store(z);
+            }
+            row += T::Vector::<S>::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_in<S: Simd, T: Packed>(
+    tile: &Tile,
+    next: Option<&Tile>,
     logits: *const T,
     start: usize,
     end: usize,
@@ -383,41 +491,27 @@ pub unsafe fn load<S: Simd, T: Packed>(
         }
         if tile.run >= lanes {
             for class in start..end {
+                let ahead = logits.wrapping_add(tile.index_ahead(next, class + RUNS_AHEAD));
                 for b in 0..tile.batches {
                     let to = numbers.add((class - start) * pitch + b * tile.run);
-                    widen::<S, T>(logits.add(tile.index(b, class)), to, tile.run);
+                    widen::<S, T>(logits.add(tile.index(b, class)), to, tile.run, ahead.wrapping_add(b * tile.run));
                 }
             }
             return;
         }
-        let group = tile.entries_staged(start, end);
-        let mut b = 0;
-        while b < tile.batches {
-            let entries = group.min(tile.batches - b);
-            let from = logits.add(tile.index(b, start));
-            let count = entries * (end - start) * tile.run;
-            let mut done = 0;
-            while done < count {
-                let some = STAGED.min(count - done);
-                widen::<S, T>(from.add(done), staged, some);
-                let mut places = tile.places(numbers, b, done);
-                for i in 0..some {
-                    places.next(tile).write(staged.add(i).read());
-                }
-                done += some;
-            }
-            b += entries;
+        let mut pieces = 0;
+        while let Some(piece) = tile.piece(start, end, pieces) {
+            let from = logits.add(tile.index(piece.batch, piece.start));
+            widen::<S, T>(from, staged, piece.len(tile), from);
+            piece.scatter(tile, start, staged, numbers);
+            pieces += 1;
         }
     }
 }
 
-/// Writes factor · number of classes `start..end`, and 0 where the factor is 0.
-///
-/// # Safety
-/// As [`load`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a tile in the scratch area and where it goes")]
-pub unsafe fn store<S: Simd, T: Packed>(
+unsafe fn store_in<S: Simd, T: Packed>(
     tile: &Tile,
     numbers: *mut T::Compute,
     factors: *const T::Compute,
@@ -428,44 +522,32 @@ pub unsafe fn store<S: Simd, T: Packed>(
     stream: bool,
 ) {
     let lanes = T::Vector::<S>::LANES;
-    let (pitch, rows) = (tile.pitch(), tile.rows());
     // SAFETY: the caller's.
     unsafe {
-        for class in 0..end - start {
-            let numbers = numbers.add(class * pitch);
-            for row in (0..rows.next_multiple_of(lanes)).step_by(lanes) {
-                let factor = T::Vector::<S>::load(factors.add(row));
-                let product = factor.mul(T::Vector::<S>::load(numbers.add(row)));
-                let zero = T::Vector::<S>::splat(T::Compute::ZERO);
-                factor.if_equal(zero, zero, product).store(numbers.add(row));
-            }
-            if tile.run >= lanes {
+        if tile.run >= lanes {
+            for class in start..end {
                 for b in 0..tile.batches {
-                    let to = output.add(tile.index(b, start + class));
-                    narrow::<S, T>(numbers.add(b * tile.run), to, tile.run, stream);
+                    let from = numbers.add((class - start) * tile.pitch() + b * tile.run);
+                    let (factors, to) = (factors.add(b * tile.run), output.add(tile.index(b, class)));
+                    narrow::<S, T, true>(from, factors, to, tile.run, stream);
                 }
             }
-        }
-        if tile.run >= lanes {
             return;
         }
-        let group = tile.entries_staged(start, end);
-        let mut b = 0;
-        while b < tile.batches {
-            let entries = group.min(tile.batches - b);
-            let to = output.add(tile.index(b, start));
-            let count = entries * (end - start) * tile.run;
-            let mut done = 0;
-            while done < count {
-                let some = STAGED.min(count - done);
-                let mut places = tile.places(numbers, b, done);
-                for i in 0..some {
-                    staged.add(i).write(places.next(tile).read());
-                }
-                narrow::<S, T>(staged, to.add(done), some, stream);
-                done += some;
+        for class in 0..end - start {
+            let mut row = 0;
+            while row < tile.rows() {
+                let number = numbers.add(class * tile.pitch() + row);
+                scaled::<S, T, true>(number, factors.add(row)).store(number);
+                row += lanes;
             }
-            b += entries;
+        }
+        let mut pieces = 0;
+        while let Some(piece) = tile.piece(start, end, pieces) {
+            piece.gather(tile, start, numbers, staged);
+            let to = output.add(tile.index(piece.batch, piece.start));
+            narrow::<S, T, false>(staged, staged, to, piece.len(tile), stream);
+            pieces += 1;
         }
     }
 }
@@ -475,7 +557,7 @@ pub unsafe fn store<S: Simd, T: Packed>(
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-pub unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize) {
+unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize, ahead: *const T) {
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {
@@ -487,6 +569,7 @@ pub unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, cou
         }
         let mut at = 0;
         while at + lanes <= count {
+            S::prefetch(ahead.wrapping_add(at));
             T::load::<S>(from.add(at)).store(to.add(at));
             at += lanes;
         }
@@ -496,39 +579,104 @@ pub unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, cou
     }
 }
 
-/// Stores `count` numbers.
+/// factor · number if `SCALE`, and 0 where the factor is 0: what an ignored row holds may be no number.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn narrow<S: Simd, T: Packed>(from: *const T::Compute, to: *mut T, count: usize, stream: bool) {
-    let lanes = T::Vector::<S>::LANES;
-    // SAFETY: the caller's; all bits zero is 0 in every type of logits.
+unsafe fn scaled<S: Simd, T: Packed, const SCALE: bool>(
+    numbers: *const T::Compute,
+    factors: *const T::Compute,
+) -> T::Vector<S> {
+    // SAFETY: the caller's.
     unsafe {
-        if count < lanes {
-            let mut few = MaybeUninit::<[T; MOST_LANES]>::zeroed();
-            let mut wide = [T::Compute::ZERO; MOST_LANES];
-            std::ptr::copy_nonoverlapping(from, wide.as_mut_ptr(), count);
-            T::store::<S>(T::Vector::<S>::load(wide.as_ptr()), few.as_mut_ptr().cast());
-            return std::ptr::copy_nonoverlapping(few.as_ptr().cast(), to, count);
+        let number = T::Vector::<S>::load(numbers);
+        if !SCALE {
+            return number;
         }
+        let (factor, zero) = (T::Vector::<S>::load(factors), T::Vector::<S>::splat(T::Compute::ZERO));
+        factor.if_equal(zero, zero, factor.mul(number))
+    }
+}
+
+/// Stores `count` numbers, each times its factor if `SCALE`. Lines that belong to this run in part are not streamed: a
+/// line that is both stored to and streamed past the caches costs as much as a hundred others.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn narrow<S: Simd, T: Packed, const SCALE: bool>(
+    from: *const T::Compute,
+    factors: *const T::Compute,
+    to: *mut T,
+    count: usize,
+    stream: bool,
+) {
+    let lanes = T::Vector::<S>::LANES;
+    // SAFETY: the caller's.
+    unsafe {
         let mut at = 0;
-        if stream {
-            T::store::<S>(T::Vector::<S>::load(from), to);
+        if stream && count >= 2 * lanes {
             at = unaligned::<S, T>(to);
+            narrow_few::<S, T, SCALE>(from, factors, to, at);
             while at + lanes <= count {
-                T::stream::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
+                T::stream::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
         } else {
             while at + lanes <= count {
-                T::store::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
+                T::store::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
         }
-        if at < count {
-            let at = count - lanes;
-            T::store::<S>(T::Vector::<S>::load(from.add(at)), to.add(at));
-        }
+        narrow_few::<S, T, SCALE>(from.add(at), factors.add(at), to.add(at), count - at);
     }
+}
+
+/// [`narrow`] for fewer numbers than a register has.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn narrow_few<S: Simd, T: Packed, const SCALE: bool>(
+    from: *const T::Compute,
+    factors: *const T::Compute,
+    to: *mut T,
+    count: usize,
+) {
+    if count == 0 {
+        return;
+    }
+    let (mut numbers, mut multipliers) = ([T::Compute::ZERO; MOST_LANES], [T::Compute::ZERO; MOST_LANES]);
+    let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
+    // SAFETY: the caller's; the arrays hold a register.
+    unsafe {
+        copy_few(from, numbers.as_mut_ptr(), count);
+        if SCALE {
+            copy_few(factors, multipliers.as_mut_ptr(), count);
+        }
+        T::store::<S>(scaled::<S, T, SCALE>(numbers.as_ptr(), multipliers.as_ptr()), few.as_mut_ptr().cast());
+        copy_few(few.as_ptr().cast(), to, count);
+    }
+}
+
+/// Copies fewer than 16 numbers, without a call.
+///
+/// # Safety
+/// `from` and `to` are valid for as many.
+#[inline(always)]
+unsafe fn copy_few<R: Copy>(mut from: *const R, mut to: *mut R, count: usize) {
+    macro_rules! copy {
+        ($($some:literal)*) => {$(
+            if count & $some != 0 {
+                // SAFETY: the caller's.
+                unsafe {
+                    to.cast::<[R; $some]>().write_unaligned(from.cast::<[R; $some]>().read_unaligned());
+                    (from, to) = (from.add($some), to.add($some));
+                }
+            }
+        )*};
+    }
+    copy!(8 4 2 1);
+    let _ = (from, to);
 }

@@ -1,6 +1,6 @@
 //! One row without label smoothing: statistics of the other classes → m → f, f′ → scaled row.
 
-use super::super::super::element::{Element, Label, Real};
+use super::super::super::element::{Arithmetic, Element, Real};
 use super::super::{Output, Problem, Target, weighted};
 
 /// The softmax over the classes other than the label: exp(z_j − max) / sum.
@@ -37,7 +37,7 @@ pub(super) fn exp_below<R: Real>(z: R, max: R) -> R {
     if z == max { R::ONE } else { (z - max).exp() }
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// Weighted loss and m.
     #[inline]
     pub(in super::super) fn hard_forward(&self, row: usize, target: Target) -> (f64, f64) {

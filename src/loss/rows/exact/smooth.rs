@@ -11,7 +11,7 @@
 //! the sum without j is exp(z_t)·D_j with D_j = 1 + Σ_{i≠t,j} exp(z_i − z_t) for j ≠ t, and the sum over i ≠ t is kept
 //! relative to its own largest term for j = t. All in f64, because f and f′ of all classes meet in every gradient.
 
-use super::super::super::element::{Element, Label};
+use super::super::super::element::Element;
 use super::super::{Output, Problem, Target, weighted};
 use super::Row;
 use super::hard::exp_below;
@@ -69,7 +69,7 @@ impl Sums {
     }
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// a_j
     fn smooth_weight(&self, class: usize, target: Target) -> f64 {
         let epsilon = f64::from(self.loss.label_smoothing());

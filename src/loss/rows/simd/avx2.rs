@@ -115,7 +115,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn prefetch<X>(address: *const X) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x8 {

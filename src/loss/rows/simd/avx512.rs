@@ -12,7 +12,7 @@ pub struct Avx512;
 macro_rules! vector {
     ($name:ident, $real:ty, $register:ty, $lanes:expr,
      $set1:ident $loadu:ident $storeu:ident $stream:ident $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident
-     $max:ident $cmp:ident $blend:ident $scalef:ident $reduce_max:ident $reduce_add:ident) => {
+     $max:ident $cmp:ident $blend:ident $scalef:ident $getexp:ident $getmant:ident $reduce_max:ident $reduce_add:ident) => {
         #[derive(Clone, Copy)]
         pub struct $name($register);
 
@@ -78,6 +78,10 @@ macro_rules! vector {
                 unsafe { $name($scalef(self.0, n.0)) }
             }
             #[inline(always)]
+            unsafe fn exponent_and_fraction(self) -> (Self, Self) {
+                unsafe { ($name($getexp(self.0)), $name($getmant::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(self.0))) }
+            }
+            #[inline(always)]
             unsafe fn largest(self) -> $real {
                 unsafe { $reduce_max(self.0) }
             }
@@ -92,11 +96,11 @@ macro_rules! vector {
 vector!(F32x16, f32, __m512, 16,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_stream_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
     _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_scalef_ps
-    _mm512_reduce_max_ps _mm512_reduce_add_ps);
+    _mm512_getexp_ps _mm512_getmant_ps     _mm512_reduce_max_ps _mm512_reduce_add_ps);
 vector!(F64x8, f64, __m512d, 8,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_stream_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
     _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_scalef_pd
-    _mm512_reduce_max_pd _mm512_reduce_add_pd);
+    _mm512_getexp_pd _mm512_getmant_pd     _mm512_reduce_max_pd _mm512_reduce_add_pd);
 
 /// To nearest, ties to even; a NaN keeps the upper half of its payload and is made quiet.
 #[inline(always)]
@@ -119,7 +123,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn prefetch<X>(address: *const X) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x16 {

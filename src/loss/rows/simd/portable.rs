@@ -80,35 +80,47 @@ impl<R: Real + Exponential, const N: usize> Vector for Lanes<R, N> {
     }
 }
 
+// Functions of their own, because they are long and used in many places; machines where f16 matters have an instruction.
+
+#[inline(never)]
+fn widen(x: [f16; 4]) -> [f32; 4] {
+    x.map(f16::to_f32_const)
+}
+
+#[inline(never)]
+fn narrow(x: [f32; 4]) -> [f16; 4] {
+    x.map(f16::from_f32_const)
+}
+
 // SAFETY (all blocks): pointers are good by the contract of `Simd`.
 impl Simd for Portable {
-    type F32 = Lanes<f32, 8>;
-    type F64 = Lanes<f64, 4>;
+    type F32 = Lanes<f32, 4>;
+    type F64 = Lanes<f64, 2>;
 
     #[inline(always)]
     unsafe fn prefetch<X>(_: *const X) {}
     #[inline(always)]
-    unsafe fn load_f16(from: *const f16) -> Lanes<f32, 8> {
-        unsafe { Lanes(from.cast::<[f16; 8]>().read_unaligned().map(f16::to_f32)) }
+    unsafe fn load_f16(from: *const f16) -> Lanes<f32, 4> {
+        unsafe { Lanes(widen(from.cast::<[f16; 4]>().read_unaligned())) }
     }
     #[inline(always)]
-    unsafe fn store_f16(x: Lanes<f32, 8>, to: *mut f16) {
-        unsafe { to.cast::<[f16; 8]>().write_unaligned(x.0.map(f16::from_f32)) }
+    unsafe fn store_f16(x: Lanes<f32, 4>, to: *mut f16) {
+        unsafe { to.cast::<[f16; 4]>().write_unaligned(narrow(x.0)) }
     }
     #[inline(always)]
-    unsafe fn stream_f16(x: Lanes<f32, 8>, to: *mut f16) {
+    unsafe fn stream_f16(x: Lanes<f32, 4>, to: *mut f16) {
         unsafe { Self::store_f16(x, to) }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Lanes<f32, 8> {
-        unsafe { Lanes(from.cast::<[bf16; 8]>().read_unaligned().map(bf16::to_f32)) }
+    unsafe fn load_bf16(from: *const bf16) -> Lanes<f32, 4> {
+        unsafe { Lanes(from.cast::<[bf16; 4]>().read_unaligned().map(bf16::to_f32)) }
     }
     #[inline(always)]
-    unsafe fn store_bf16(x: Lanes<f32, 8>, to: *mut bf16) {
-        unsafe { to.cast::<[bf16; 8]>().write_unaligned(x.0.map(bf16::from_f32)) }
+    unsafe fn store_bf16(x: Lanes<f32, 4>, to: *mut bf16) {
+        unsafe { to.cast::<[bf16; 4]>().write_unaligned(x.0.map(bf16::from_f32)) }
     }
     #[inline(always)]
-    unsafe fn stream_bf16(x: Lanes<f32, 8>, to: *mut bf16) {
+    unsafe fn stream_bf16(x: Lanes<f32, 4>, to: *mut bf16) {
         unsafe { Self::store_bf16(x, to) }
     }
 }

@@ -5,7 +5,7 @@ use super::super::exp::exp;
 use super::super::isa::with_isa;
 use super::super::simd::{Packed, Simd, Vector};
 use super::curve::Curve;
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// How far a logit may lie above the reference. Beyond, the piece is done again with a better one.
 const LARGEST_EXCESS: f64 = 16.0;

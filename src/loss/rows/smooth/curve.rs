@@ -10,7 +10,7 @@
 //! Both are 0 at p = 0: a class is taken out of a sum by setting its p to 0.
 
 use super::super::simd::Vector;
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 use crate::loss::encouraging_loss::{Bonus, EncouragingLoss};
 use crate::loss::rows::exp::exp;
 
@@ -94,7 +94,7 @@ impl<R: Real> Curve<R> {
                 }
                 Curve::Square => zero.sub(p.mul(p)),
                 Curve::Power(power) => zero.sub(exp(log_p.mul(V::splat(power)))),
-                Curve::Cosine => one_less_cosine(p.mul(V::splat(R::PI))),
+                Curve::Cosine => one_less_cosine(p.mul(V::splat(R::from_f64(std::f64::consts::PI)))),
             }
         }
     }
@@ -117,7 +117,7 @@ impl<R: Real> Curve<R> {
                 Curve::Square => p.add(p).mul(p),
                 Curve::Power(power) => V::splat(power).mul(exp(log_p.mul(V::splat(power)))),
                 Curve::Cosine => {
-                    let x = p.mul(V::splat(R::PI));
+                    let x = p.mul(V::splat(R::from_f64(std::f64::consts::PI)));
                     x.mul(sine(x))
                 }
             }

@@ -1,10 +1,44 @@
 //! The step between the sums over the classes of each row and its loss and gradient; loops over the rows of a batch
 //! that the compiler puts into registers.
 
-use super::super::batch::{Batch, Column};
+use std::mem::MaybeUninit;
+
+use super::super::batch::{Batch, MOST_ROWS};
 use super::super::isa::with_isa;
 use super::super::simd::{Packed, Simd};
 use super::number::{exp, ln, ln_1p};
+
+/// One number per row; not a multiple of 4096 bytes, or the same row of all columns shares one set of the first cache.
+struct Column([MaybeUninit<f64>; MOST_ROWS + 8]);
+
+impl Column {
+    const fn new() -> Self {
+        Column([MaybeUninit::uninit(); MOST_ROWS + 8])
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, n: usize, value: f64) {
+        for x in &mut self.0[..n] {
+            x.write(value);
+        }
+    }
+
+    /// # Safety
+    /// `fill` has been called with no fewer.
+    #[inline(always)]
+    unsafe fn first(&self, n: usize) -> &[f64] {
+        // SAFETY: the caller's.
+        unsafe { &*(&raw const self.0[..n] as *const [f64]) }
+    }
+
+    /// # Safety
+    /// `fill` has been called with no fewer.
+    #[inline(always)]
+    unsafe fn first_mut(&mut self, n: usize) -> &mut [f64] {
+        // SAFETY: the caller's.
+        unsafe { &mut *(&raw mut self.0[..n] as *mut [f64]) }
+    }
+}
 
 /// What the rows of a batch have in common.
 #[derive(Clone, Copy, Debug)]
@@ -23,34 +57,32 @@ pub struct Smoothing {
 /// where there is one.
 pub struct Facts {
     len: usize,
-    /// Gradient of the row's loss in the output, times its gradient upstream.
-    scales: Column<f64>,
     /// Σ w_j·(z_j − reference) over the rest.
-    distances: Column<f64>,
+    distances: Column,
     /// Σ p_j over the rest.
-    rests: Column<f64>,
+    rests: Column,
     /// Σ w_j·r(p_j) over the rest.
-    pulls: Column<f64>,
+    pulls: Column,
     /// Σ w_j·b(p_j) over the rest, but for ln of the product.
-    bonuses: Column<f64>,
+    bonuses: Column,
     /// Π (1 − p_j) over the rest, where that is how the bonus is added up.
-    products: Column<f64>,
+    products: Column,
     /// 1 where another class than the label has p > LARGEST, else 0.
-    tops: Column<f64>,
-    top_weights: Column<f64>,
+    tops: Column,
+    top_weights: Column,
     /// ln Σ exp(z_j − reference) over all classes.
-    log_sums: Column<f64>,
+    log_sums: Column,
     /// 1/Σ exp(z_j − reference) over all classes.
-    inverses: Column<f64>,
+    inverses: Column,
     /// p and 1 − p of the label.
-    label_shares: Column<f64>,
-    label_rests: Column<f64>,
+    label_shares: Column,
+    label_rests: Column,
     /// The weighted loss.
-    losses: Column<f64>,
+    losses: Column,
     /// What exp(z_j − reference) is multiplied by in the gradient of the rest.
-    factors: Column<f64>,
-    label_gradients: Column<f64>,
-    top_gradients: Column<f64>,
+    factors: Column,
+    label_gradients: Column,
+    top_gradients: Column,
 }
 
 macro_rules! columns {
@@ -76,7 +108,6 @@ impl Facts {
     pub const fn new() -> Self {
         Facts {
             len: 0,
-            scales: Column::new(),
             distances: Column::new(),
             rests: Column::new(),
             pulls: Column::new(),
@@ -101,7 +132,6 @@ impl Facts {
         self.len = len;
         self.products.fill(len, 1.0);
         for column in [
-            &mut self.scales,
             &mut self.distances,
             &mut self.rests,
             &mut self.pulls,
@@ -122,8 +152,8 @@ impl Facts {
     }
 
     columns! {
-        scales distances rests tops top_weights log_sums inverses losses factors label_gradients top_gradients;
-        mut scales scales_mut distances distances_mut rests rests_mut pulls pulls_mut bonuses bonuses_mut
+        distances rests tops top_weights log_sums inverses losses factors label_gradients top_gradients;
+        mut distances distances_mut rests rests_mut pulls pulls_mut bonuses bonuses_mut
             products products_mut tops tops_mut top_weights top_weights_mut log_sums log_sums_mut inverses inverses_mut
     }
 
@@ -159,7 +189,7 @@ with_isa! {
     ///
     /// # Safety
     /// The instruction set is available.
-    fn tops<T: Packed>(smoothing: &Smoothing, facts: &Facts, tops: &mut Batch) = tops_in;
+    fn tops<T: Packed>(smoothing: &Smoothing, batch: &Batch, facts: &Facts, tops: &mut Batch) = tops_in;
     /// Losses and numbers of the gradient.
     ///
     /// # Safety
@@ -195,12 +225,13 @@ unsafe fn normalise_in<S: Simd, T: Packed>(batch: &Batch, facts: &mut Facts) {
 
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
-unsafe fn tops_in<S: Simd, T: Packed>(smoothing: &Smoothing, facts: &Facts, tops: &mut Batch) {
+unsafe fn tops_in<S: Simd, T: Packed>(smoothing: &Smoothing, batch: &Batch, facts: &Facts, tops: &mut Batch) {
     let n = facts.len;
     tops.begin(0, n);
-    for row in 0..n {
-        tops.set_scale(row, facts.scales()[row]);
-        tops.weights_mut()[row] = facts.top_weights()[row] * smoothing.share;
+    tops.some_ignored = false;
+    tops.scales_mut().copy_from_slice(&batch.scales()[..n]);
+    for (weight, top) in tops.weights_mut().iter_mut().zip(facts.top_weights()) {
+        *weight = top * smoothing.share;
     }
     // SAFETY: `begin` filled the columns.
     unsafe {
@@ -229,7 +260,7 @@ unsafe fn resolve_in<S: Simd, T: Packed>(
     let (label_losses, slopes) = (&batch.losses()[..n], &batch.slopes()[..n]);
     // SAFETY: `begin` filled the columns.
     unsafe {
-        let (scales, log_sums) = (facts.scales.first(n), facts.log_sums.first(n));
+        let (scales, log_sums) = (&batch.scales()[..n], facts.log_sums.first(n));
         let (distances, pulls) = (facts.distances.first(n), facts.pulls.first(n));
         let (bonuses, products) = (facts.bonuses.first(n), facts.products.first(n));
         let (top_weights, inverses) = (facts.top_weights.first(n), facts.inverses.first(n));

@@ -4,7 +4,7 @@ use super::super::exp::exp;
 use super::super::isa::with_isa;
 use super::super::simd::{Packed, Simd, Vector};
 use super::curve::{Curve, LARGEST};
-use crate::loss::element::Real;
+use crate::loss::element::{Arithmetic, Real};
 
 /// Terms that are added up in one register before they go to a second one: keeps f32 sums of many terms exact.
 const GROUP: usize = 16;

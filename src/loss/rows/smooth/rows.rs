@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use super::super::batch::{Batch, IGNORED};
 use super::super::contiguous;
-use super::super::lane::Lane;
 use super::super::run::{GradientJob, Job};
 use super::super::simd::MOST_LANES;
 use super::super::{Partial, Problem};
@@ -14,9 +13,8 @@ use super::curve::{Curve, LARGEST};
 use super::facts::{Facts, Smoothing};
 use super::{Rows, transfer};
 use crate::loss::Bonus;
-use crate::loss::element::{Element, Label, Real};
+use crate::loss::element::{Arithmetic, Element, Real};
 use crate::loss::error::LossError;
-use crate::loss::margin::MarginLoss;
 
 /// Classes that are worked on at a time: their numbers stay in the first cache, and sums of f32 exact to 1e-7.
 const PIECE: usize = 2048;
@@ -51,12 +49,11 @@ fn piece_end(start: usize, len: usize) -> usize {
     if len - start <= PIECE + MOST_LANES { len } else { start + PIECE }
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     pub(super) fn run_smooth_rows(
         &self,
         range: Range<usize>,
         job: &Job<'_, T>,
-        lanes: &MarginLoss<Lane>,
         smoothing: &Smoothing,
     ) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
@@ -86,13 +83,13 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 rows.batch.references_mut()[i] = sums[i].reference;
                 rows.batch.sums_mut()[i] = sums[i].sum;
             }
-            self.label_facts(&mut rows, lanes);
+            self.label_facts(&mut rows);
             for i in 0..end - start {
                 if rows.batch.classes()[i] != IGNORED && rows.batch.is_regular(i) {
                     top_classes[i] = self.add_bonuses(&mut rows, i, &mut places[i], &sums[i], &curve, &mut room);
                 }
             }
-            self.resolve(&mut rows, lanes, smoothing);
+            self.resolve(&mut rows, smoothing);
             if let Some(gradient) = &job.gradient {
                 for i in 0..end - start {
                     self.write_smooth_row(&rows, i, places[i], top_classes[i], &curve, smoothing, gradient, &mut room);
@@ -271,7 +268,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
             return;
         }
         let of = T::Compute::from_f64;
-        let share = facts.scales()[i] * smoothing.share;
+        let share = batch.scales()[i] * smoothing.share;
         let bonus_share = share * smoothing.bonus_weight;
         let inverse = facts.inverses()[i];
         let series = if curve.is_log() { bonus_share * inverse } else { 0.0 };

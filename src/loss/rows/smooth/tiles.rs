@@ -4,18 +4,16 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::batch::{Batch, IGNORED, MOST_ROWS};
-use super::super::lane::Lane;
 use super::super::run::{Job, Layout};
 use super::super::simd::{MOST_LANES, Packed};
-use super::super::tile::{SCRATCH_BYTES, STAGED, Tile};
+use super::super::tile::{self, SCRATCH_BYTES, STAGED, Tile};
 use super::super::{Partial, Problem};
 use super::curve::{Curve, LARGEST};
 use super::facts::{Facts, Smoothing};
 use super::lanes::{self, Block, Columns};
-use super::{FEW_CLASSES, Rows, transfer};
-use crate::loss::element::{Element, Label, Real};
+use super::{FEW_CLASSES, Rows};
+use crate::loss::element::{Arithmetic, Element, Real};
 use crate::loss::error::LossError;
-use crate::loss::margin::MarginLoss;
 
 /// Numbers of a column, and between the starts of two.
 const COLUMN: usize = MOST_ROWS + MOST_LANES;
@@ -40,20 +38,21 @@ struct Room {
 /// A tile in the scratch area and what is computed with it.
 struct Work<R> {
     tile: Tile,
+    /// The one after it.
+    next: Option<Tile>,
     columns: Columns<R>,
     curve: Curve<R>,
     /// Classes at a time.
     chunk: usize,
 }
 
-impl<T: Element, L: Label> Problem<'_, T, L> {
+impl<T: Element> Problem<'_, T> {
     /// `R` is the type computed in.
     pub(super) fn run_smooth_tiles<R: Real + Packed<Compute = R>>(
         &self,
         units: Range<usize>,
         layout: &Layout,
         job: &Job<'_, T>,
-        lanes: &MarginLoss<Lane>,
         smoothing: &Smoothing,
     ) -> Result<Partial, LossError> {
         let classes = self.shape.classes();
@@ -70,8 +69,9 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
         // SAFETY: the room holds all columns.
         let columns = unsafe { Columns::new(room.columns.as_mut_ptr().cast::<R>(), COLUMN) };
         let smallest = if size_of::<R>() == 4 { 1e-30 } else { 1e-290 };
-        for unit in units {
+        for unit in units.clone() {
             let Some(tile) = layout.tile(unit, classes) else { continue };
+            let next = if unit + 1 < units.end { layout.tile(unit + 1, classes) } else { None };
             let start = tile.batch_start * self.shape.inner() + tile.inner_start;
             self.begin_smooth(&mut rows, start..start + tile.rows(), job)?;
             if rows.batch.classes().iter().all(|&class| class == IGNORED) {
@@ -82,18 +82,20 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 continue;
             }
             if classes >= LARGEST_INDEX {
-                for i in 0..rows.batch.len {
-                    rows.batch.sums_mut()[i] = f64::NAN;
+                // all rows by the exact path
+                rows.batch.sums_mut().fill(f64::NAN);
+                if let Some(gradient) = &job.gradient {
+                    self.clear_tile(&tile, gradient);
                 }
                 self.finish_smooth(&rows, job, smallest, &mut partial);
                 continue;
             }
             let chunk = tile.chunk(size_of::<T::Compute>());
-            let work = Work { tile, columns, curve: Curve::new(&self.loss), chunk };
+            let work = Work { tile, next, columns, curve: Curve::new(&self.loss), chunk };
             self.sum_tile(&work, &mut rows, &mut room);
-            self.label_facts(&mut rows, lanes);
+            self.label_facts(&mut rows);
             self.tile_bonuses(&work, &mut rows, &mut room);
-            self.resolve(&mut rows, lanes, smoothing);
+            self.resolve(&mut rows, smoothing);
             if job.gradient.is_some() {
                 self.write_smooth_tile(&work, &rows, smoothing, job, &mut room);
             }
@@ -132,7 +134,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 weights.add(class - start).write(R::from_f64(self.class_weight(class)));
             }
             let staged = room.staged.as_mut_ptr().cast::<T::Compute>();
-            transfer::load::<T>(self.isa, tile, self.logits.as_ptr(), start, end, numbers, staged);
+            tile::load::<T>(self.isa, tile, work.next.as_ref(), self.logits.as_ptr(), start, end, numbers, staged);
             if wide {
                 for class in 0..end - start {
                     for row in 0..tile.rows().next_multiple_of(MOST_LANES) {
@@ -251,7 +253,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                 let counts = row < n && batch.classes()[row] != IGNORED;
                 counted.add(row).write(if counts { T::Compute::ONE } else { T::Compute::ZERO });
                 let number = |column: &[f64]| if row < n { column[row] } else { 0.0 };
-                let share = number(facts.scales()) * smoothing.share;
+                let share = number(batch.scales()) * smoothing.share;
                 write(columns.shares, share);
                 write(columns.bonus_shares, share * smoothing.bonus_weight);
                 write(columns.factors, number(facts.factors()));
@@ -272,7 +274,7 @@ impl<T: Element, L: Label> Problem<'_, T, L> {
                     }
                 }
                 let (end, to) = (start + block.classes, gradient.dlogits.pointer);
-                transfer::store::<T>(self.isa, tile, numbers, counted, start, end, staged, to, gradient.stream);
+                tile::store::<T>(self.isa, tile, numbers, counted, start, end, staged, to, gradient.stream);
             }
         }
     }

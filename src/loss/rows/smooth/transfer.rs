@@ -1,28 +1,28 @@
-//! Between logits or gradient in memory and buffers of the type computed in.
+//! Logits and class weights in the type computed in.
 
 use super::super::isa::with_isa;
-use super::super::simd::Packed;
-use super::super::tile::{Tile, load as load_in, store as store_in, widen as widen_in};
+use super::super::simd::{Packed, Simd, Vector};
 
 with_isa! {
-    /// Loads `count` numbers.
+    /// Loads `count` numbers, no fewer than the widest register has lanes.
     ///
     /// # Safety
     /// The instruction set is available; both pointers are good for `count` numbers.
     fn widen<T: Packed>(from: *const T, to: *mut T::Compute, count: usize) = widen_in;
-    /// Loads classes `start..end` of a tile.
-    ///
-    /// # Safety
-    /// The instruction set is available; the tile lies within the logits; `numbers` and `staged` have room.
-    fn load<T: Packed>(
-        tile: &Tile, logits: *const T, start: usize, end: usize, numbers: *mut T::Compute, staged: *mut T::Compute
-    ) = load_in;
-    /// Stores factor · number of classes `start..end` of a tile, and 0 where the factor is 0.
-    ///
-    /// # Safety
-    /// As [`load`], and for the output.
-    fn store<T: Packed>(
-        tile: &Tile, numbers: *mut T::Compute, factors: *const T::Compute, start: usize, end: usize,
-        staged: *mut T::Compute, output: *mut T, stream: bool
-    ) = store_in;
+}
+
+#[inline(always)]
+unsafe fn widen_in<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: usize) {
+    let lanes = T::Vector::<S>::LANES;
+    // SAFETY: the caller's.
+    unsafe {
+        let mut at = 0;
+        while at + lanes <= count {
+            T::load::<S>(from.add(at)).store(to.add(at));
+            at += lanes;
+        }
+        if at < count {
+            T::load::<S>(from.add(count - lanes)).store(to.add(count - lanes));
+        }
+    }
 }
