@@ -37,6 +37,8 @@ mod facts;
 mod lanes;
 mod number;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod transfer;
 
