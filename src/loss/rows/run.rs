@@ -428,7 +428,7 @@ impl<T: Element> Problem<'_, T> {
         total.regular
     }
 
-    fn write_forward(&self, batch: &Batch, job: &Job<'_, T>) {
+    pub(super) fn write_forward(&self, batch: &Batch, job: &Job<'_, T>) {
         if let Some(losses) = &job.losses {
             // SAFETY: these rows are this thread's.
             let losses = unsafe { losses.rows(batch.start, batch.len) };

@@ -35,7 +35,6 @@ mod classes;
 mod curve;
 mod facts;
 mod lanes;
-mod number;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -60,6 +59,14 @@ struct Rows {
     facts: Facts,
     /// The top classes, where there are any.
     tops: Batch,
+    /// All rows are made of numbers.
+    regular: bool,
+}
+
+impl Rows {
+    fn new() -> Self {
+        Rows { batch: Batch::new(), facts: Facts::new(), tops: Batch::new(), regular: true }
+    }
 }
 
 impl<T: Element> Problem<'_, T> {
@@ -100,29 +107,50 @@ impl<T: Element> Problem<'_, T> {
     fn label_facts(&self, rows: &mut Rows) {
         // SAFETY: the instruction set is available.
         unsafe {
-            batch::losses::<T::Compute>(self.isa, &mut rows.batch, &self.f, false);
-            facts::normalise::<f32>(self.isa, &rows.batch, &mut rows.facts);
+            let total = batch::losses::<T::Compute>(self.isa, &mut rows.batch, &self.f, false);
+            rows.regular = total.regular;
+            facts::normalise::<T::Compute>(self.isa, &rows.batch, &mut rows.facts);
         }
     }
 
-    /// Losses and numbers of the gradient.
-    fn resolve(&self, rows: &mut Rows, smoothing: &Smoothing) {
-        let Rows { batch, facts, tops } = rows;
-        let any = facts.tops().iter().any(|&top| top > 0.0);
+    /// Losses and numbers of the gradient. A top class whose 1 − p is below `smallest` is left to the exact path.
+    fn resolve(&self, rows: &mut Rows, smoothing: &Smoothing, smallest: f64) {
+        let Rows { batch, facts, tops, regular } = rows;
+        let any = facts.tops().iter().sum::<f64>() > 0.0;
         // SAFETY: the instruction set is available.
         unsafe {
             if any {
-                facts::tops::<f32>(self.isa, smoothing, batch, facts, tops);
+                facts::tops::<T::Compute>(self.isa, smoothing, batch, facts, tops);
                 batch::losses::<T::Compute>(self.isa, tops, &self.f, true);
             }
-            facts::resolve::<f32>(self.isa, smoothing, batch, any.then_some(tops), facts);
+            *regular &= facts::resolve::<T::Compute>(self.isa, smoothing, batch, any.then_some(tops), facts, smallest);
+        }
+        if batch.some_ignored {
+            for (loss, &class) in facts.losses_mut().iter_mut().zip(batch.classes()) {
+                *loss = if class == IGNORED { 0.0 } else { *loss };
+            }
         }
     }
 
-    /// Losses and margins of the batch; rows that are not regular, or whose gradient is not, are done again. The
-    /// gradient of the others has been written.
-    fn finish_smooth(&self, rows: &Rows, job: &Job<'_, T>, smallest: f64, partial: &mut Partial) {
+    /// Losses and margins of the batch. Its gradient has been written, but for irregular rows.
+    fn finish_smooth(&self, rows: &mut Rows, job: &Job<'_, T>, smallest: f64, partial: &mut Partial) {
+        if !rows.regular {
+            return self.mend_smooth(rows, job, smallest, partial);
+        }
+        if job.forward {
+            partial.loss += rows.facts.losses().iter().sum::<f64>();
+            partial.weight += rows.batch.weights().iter().sum::<f64>();
+            rows.batch.losses_mut().copy_from_slice(rows.facts.losses());
+            self.write_forward(&rows.batch, job);
+        }
+    }
+
+    /// The same where some rows are irregular: they, or their gradient only, are done again.
+    #[cold]
+    #[inline(never)]
+    fn mend_smooth(&self, rows: &Rows, job: &Job<'_, T>, smallest: f64, partial: &mut Partial) {
         let Rows { batch, facts, .. } = rows;
+        let mut total = 0.0;
         for i in 0..batch.len {
             let (row, class) = (batch.start + i, batch.classes()[i]);
             partial.weight += batch.weights()[i];
@@ -131,19 +159,18 @@ impl<T: Element> Problem<'_, T> {
                 continue;
             }
             let target = Some(Target { class, weight: batch.weights()[i] });
-            if !facts.is_regular(i, smallest) || !batch.is_regular(i) {
+            let (mut loss, mut m) = (facts.losses()[i], batch.margin_losses()[i]);
+            let regular = facts.is_regular(i, smallest) && batch.is_regular(i);
+            if !regular || (job.gradient.is_some() && !facts.has_gradient(i)) {
                 publish();
-                let (loss, m) = self.exact_row(row, target, job);
-                partial.loss += loss;
-                self.write_forward_row(row, loss, m, job);
-                continue;
+                let exact = self.exact_row(row, target, job);
+                if !regular {
+                    (loss, m) = exact;
+                }
             }
-            if job.gradient.is_some() && !facts.has_gradient(i) {
-                publish();
-                self.exact_row(row, target, job);
-            }
-            partial.loss += facts.losses()[i];
-            self.write_forward_row(row, facts.losses()[i], batch.margin_losses()[i], job);
+            total += loss;
+            self.write_forward_row(row, loss, m, job);
         }
+        partial.loss += total;
     }
 }

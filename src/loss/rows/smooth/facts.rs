@@ -1,42 +1,41 @@
-//! The step between the sums over the classes of each row and its loss and gradient; loops over the rows of a batch
-//! that the compiler puts into registers.
+//! The step between the sums over the classes of each row and its loss and gradient; registers of rows, in f64.
 
 use std::mem::MaybeUninit;
 
 use super::super::batch::{Batch, MOST_ROWS};
 use super::super::isa::with_isa;
-use super::super::simd::{Packed, Simd};
-use super::number::{exp, ln, ln_1p};
+use super::super::lane::Lane;
+use super::super::simd::{Packed, Simd, Vector};
+use crate::loss::element::Arithmetic;
+
+/// Lanes of the widest register of f64: columns are computed with in whole registers.
+const MOST_F64_LANES: usize = 8;
 
 /// One number per row; not a multiple of 4096 bytes, or the same row of all columns shares one set of the first cache.
-struct Column([MaybeUninit<f64>; MOST_ROWS + 8]);
+#[repr(align(64))]
+pub struct Column([MaybeUninit<f64>; MOST_ROWS + MOST_F64_LANES]);
 
 impl Column {
     const fn new() -> Self {
-        Column([MaybeUninit::uninit(); MOST_ROWS + 8])
+        Column([MaybeUninit::uninit(); MOST_ROWS + MOST_F64_LANES])
     }
 
+    /// As many numbers as whole registers of `n` rows hold.
     #[inline(always)]
     fn fill(&mut self, n: usize, value: f64) {
-        for x in &mut self.0[..n] {
+        for x in &mut self.0[..n.next_multiple_of(MOST_F64_LANES)] {
             x.write(value);
         }
     }
 
-    /// # Safety
-    /// `fill` has been called with no fewer.
     #[inline(always)]
-    unsafe fn first(&self, n: usize) -> &[f64] {
-        // SAFETY: the caller's.
-        unsafe { &*(&raw const self.0[..n] as *const [f64]) }
+    pub fn pointer(&self) -> *const f64 {
+        self.0.as_ptr().cast()
     }
 
-    /// # Safety
-    /// `fill` has been called with no fewer.
     #[inline(always)]
-    unsafe fn first_mut(&mut self, n: usize) -> &mut [f64] {
-        // SAFETY: the caller's.
-        unsafe { &mut *(&raw mut self.0[..n] as *mut [f64]) }
+    pub fn pointer_mut(&mut self) -> *mut f64 {
+        self.0.as_mut_ptr().cast()
     }
 }
 
@@ -58,31 +57,31 @@ pub struct Smoothing {
 pub struct Facts {
     len: usize,
     /// Σ w_j·(z_j − reference) over the rest.
-    distances: Column,
+    pub distances: Column,
     /// Σ p_j over the rest.
-    rests: Column,
+    pub rests: Column,
     /// Σ w_j·r(p_j) over the rest.
-    pulls: Column,
+    pub pulls: Column,
     /// Σ w_j·b(p_j) over the rest, but for ln of the product.
-    bonuses: Column,
+    pub bonuses: Column,
     /// Π (1 − p_j) over the rest, where that is how the bonus is added up.
-    products: Column,
+    pub products: Column,
     /// 1 where another class than the label has p > LARGEST, else 0.
-    tops: Column,
-    top_weights: Column,
+    pub tops: Column,
+    pub top_weights: Column,
     /// ln Σ exp(z_j − reference) over all classes.
-    log_sums: Column,
+    pub log_sums: Column,
     /// 1/Σ exp(z_j − reference) over all classes.
-    inverses: Column,
+    pub inverses: Column,
     /// p and 1 − p of the label.
     label_shares: Column,
     label_rests: Column,
     /// The weighted loss.
     losses: Column,
     /// What exp(z_j − reference) is multiplied by in the gradient of the rest.
-    factors: Column,
-    label_gradients: Column,
-    top_gradients: Column,
+    pub factors: Column,
+    pub label_gradients: Column,
+    pub top_gradients: Column,
 }
 
 macro_rules! columns {
@@ -90,15 +89,15 @@ macro_rules! columns {
         $(
             #[inline(always)]
             pub fn $name(&self) -> &[f64] {
-                // SAFETY: `begin` fills `len` numbers of every column.
-                unsafe { self.$name.first(self.len) }
+                // SAFETY: `begin` initialised as many numbers of every column.
+                unsafe { std::slice::from_raw_parts(self.$name.pointer(), self.len) }
             }
         )*
         $(
             #[inline(always)]
             pub fn $name_mut(&mut self) -> &mut [f64] {
-                // SAFETY: `begin` fills `len` numbers of every column.
-                unsafe { self.$field.first_mut(self.len) }
+                // SAFETY: as above.
+                unsafe { std::slice::from_raw_parts_mut(self.$field.pointer_mut(), self.len) }
             }
         )*
     };
@@ -152,17 +151,16 @@ impl Facts {
     }
 
     columns! {
-        distances rests tops top_weights log_sums inverses losses factors label_gradients top_gradients;
-        mut distances distances_mut rests rests_mut pulls pulls_mut bonuses bonuses_mut
+        distances rests tops log_sums inverses losses factors label_gradients top_gradients label_shares;
+        mut losses losses_mut distances distances_mut rests rests_mut pulls pulls_mut bonuses bonuses_mut
             products products_mut tops tops_mut top_weights top_weights_mut log_sums log_sums_mut inverses inverses_mut
     }
 
     /// The loss is a number, and the top class' 1 − p, where there is one, has all its digits.
     #[inline(always)]
     pub fn is_regular(&self, row: usize, smallest: f64) -> bool {
-        // SAFETY: `begin` fills `len` numbers of every column.
-        let label = unsafe { self.label_shares.first(self.len)[row] };
-        self.losses()[row].is_finite() && (self.tops()[row] == 0.0 || self.rests()[row] + label >= smallest)
+        let rest = self.rests()[row] + self.label_shares()[row];
+        self.losses()[row].is_finite() && (self.tops()[row] == 0.0 || rest >= smallest)
     }
 
     /// So is the gradient.
@@ -185,115 +183,115 @@ with_isa! {
     /// # Safety
     /// The instruction set is available.
     fn normalise<T: Packed>(batch: &Batch, facts: &mut Facts) = normalise_in;
-    /// The rows' top classes as a batch of their own: m and a. True if there is one.
+    /// The rows' top classes as a batch of their own: m and a. Without a top class that is nothing.
     ///
     /// # Safety
     /// The instruction set is available.
     fn tops<T: Packed>(smoothing: &Smoothing, batch: &Batch, facts: &Facts, tops: &mut Batch) = tops_in;
-    /// Losses and numbers of the gradient.
+    /// Losses and numbers of the gradient. Returns whether all are numbers, and no top class' 1 − p below `smallest`.
     ///
     /// # Safety
     /// The instruction set is available.
-    fn resolve<T: Packed>(smoothing: &Smoothing, batch: &Batch, tops: Option<&Batch>, facts: &mut Facts) = resolve_in;
+    fn resolve<T: Packed>(
+        smoothing: &Smoothing, batch: &Batch, tops: Option<&Batch>, facts: &mut Facts, smallest: f64
+    ) -> bool = resolve_in;
 }
 
 #[inline(always)]
-#[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
 unsafe fn normalise_in<S: Simd, T: Packed>(batch: &Batch, facts: &mut Facts) {
-    let n = facts.len;
-    let (m, references, label_logits) = (batch.margin_losses(), batch.references(), batch.label_logits());
-    let (m, references, label_logits) = (&m[..n], &references[..n], &label_logits[..n]);
-    // SAFETY: `begin` filled the columns.
+    // SAFETY: the caller's; columns are initialised up to whole registers.
     unsafe {
-        let (log_sums, inverses) = (facts.log_sums.first_mut(n), facts.inverses.first_mut(n));
-        let (shares, rests) = (facts.label_shares.first_mut(n), facts.label_rests.first_mut(n));
-        for row in 0..n {
-            let m = m[row];
-            let small = exp(-m.abs());
-            let large = 1.0 / (1.0 + small);
+        let load = |from: *const f64| Lane::<S::F64, T::Compute>::new(S::F64::load(from));
+        let (zero, one) = (Lane::from_f64(0.0), Lane::from_f64(1.0));
+        for row in (0..facts.len).step_by(S::F64::LANES) {
+            let m = load(batch.margin_losses.pointer().add(row));
+            let small = (-m.abs()).exp();
+            let large = one / (one + small);
             let small_part = small * large;
-            let positive = if m > 0.0 { m } else { 0.0 };
+            let positive = zero.if_less(m, m, zero);
+            let distance = load(batch.label_logits.pointer().add(row)) - load(batch.references.pointer().add(row));
             // z_y − reference + cross entropy of the label
-            let log_sum = (label_logits[row] - references[row]) + (positive + ln_1p(small));
-            log_sums[row] = log_sum;
-            inverses[row] = exp(-log_sum);
-            shares[row] = if m > 0.0 { small_part } else { large };
-            rests[row] = if m > 0.0 { large } else { small_part };
+            let log_sum = distance + (positive + small.ln_1p());
+            log_sum.0.store(facts.log_sums.pointer_mut().add(row));
+            (-log_sum).exp().0.store(facts.inverses.pointer_mut().add(row));
+            zero.if_less(m, small_part, large).0.store(facts.label_shares.pointer_mut().add(row));
+            zero.if_less(m, large, small_part).0.store(facts.label_rests.pointer_mut().add(row));
         }
     }
 }
 
 #[inline(always)]
-#[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
 unsafe fn tops_in<S: Simd, T: Packed>(smoothing: &Smoothing, batch: &Batch, facts: &Facts, tops: &mut Batch) {
-    let n = facts.len;
-    tops.begin(0, n);
+    tops.begin(0, facts.len);
     tops.some_ignored = false;
-    tops.scales_mut().copy_from_slice(&batch.scales()[..n]);
-    for (weight, top) in tops.weights_mut().iter_mut().zip(facts.top_weights()) {
-        *weight = top * smoothing.share;
-    }
-    // SAFETY: `begin` filled the columns.
+    // SAFETY: the caller's; columns are initialised up to whole registers.
     unsafe {
-        let (flags, rests) = (facts.tops.first(n), facts.rests.first(n));
-        let shares = facts.label_shares.first(n);
-        let m = tops.margin_losses_mut();
-        for row in 0..n {
-            // without a top class there is a harmless number
-            let q = if flags[row] > 0.0 { rests[row] + shares[row] } else { 0.5 };
-            m[row] = ln(q) - ln(1.0 - q);
+        let load = |from: *const f64| Lane::<S::F64, T::Compute>::new(S::F64::load(from));
+        let (zero, one) = (Lane::from_f64(0.0), Lane::from_f64(1.0));
+        for row in (0..facts.len).step_by(S::F64::LANES) {
+            let q = load(facts.rests.pointer().add(row)) + load(facts.label_shares.pointer().add(row));
+            let has_top = load(facts.tops.pointer().add(row));
+            let q = zero.if_less(has_top, q, Lane::from_f64(0.5));
+            (q.ln() - (one - q).ln()).0.store(tops.margin_losses.pointer_mut().add(row));
+            let weight = load(facts.top_weights.pointer().add(row)) * Lane::from_f64(smoothing.share);
+            weight.0.store(tops.weights.pointer_mut().add(row));
+            load(batch.scales.pointer().add(row)).0.store(tops.scales.pointer_mut().add(row));
         }
     }
 }
 
 #[inline(always)]
-#[expect(clippy::extra_unused_type_parameters, reason = "with_isa! gives one; always f32")]
 unsafe fn resolve_in<S: Simd, T: Packed>(
     smoothing: &Smoothing,
     batch: &Batch,
     tops: Option<&Batch>,
     facts: &mut Facts,
-) {
-    let n = facts.len;
-    let Smoothing { share, label_share, bonus_weight, weights } = *smoothing;
-    let (label_weights, sums) = (&batch.weights()[..n], &batch.sums()[..n]);
-    let (label_losses, slopes) = (&batch.losses()[..n], &batch.slopes()[..n]);
-    // SAFETY: `begin` filled the columns.
+    smallest: f64,
+) -> bool {
+    // SAFETY: the caller's; columns are initialised up to whole registers.
     unsafe {
-        let (scales, log_sums) = (&batch.scales()[..n], facts.log_sums.first(n));
-        let (distances, pulls) = (facts.distances.first(n), facts.pulls.first(n));
-        let (bonuses, products) = (facts.bonuses.first(n), facts.products.first(n));
-        let (top_weights, inverses) = (facts.top_weights.first(n), facts.inverses.first(n));
-        let (label_shares, label_rests) = (facts.label_shares.first(n), facts.label_rests.first(n));
-        let (flags, rests) = (facts.tops.first(n), facts.rests.first(n));
-        let losses = facts.losses.first_mut(n);
-        let factors = facts.factors.first_mut(n);
-        let label_gradients = facts.label_gradients.first_mut(n);
-        for row in 0..n {
-            let weight = (weights - label_weights[row]) - top_weights[row];
-            let bonus = bonuses[row] + ln(products[row]);
-            let smooth = (weight * log_sums[row] - distances[row]) + bonus_weight * bonus;
-            losses[row] = label_share * label_losses[row] + share * smooth;
-            let slope = label_share * slopes[row];
-            let pull = scales[row] * share * (weight + bonus_weight * pulls[row]);
-            factors[row] = pull * inverses[row] + slope / sums[row];
-            label_gradients[row] = label_shares[row] * pull - slope;
+        let load = |from: *const f64| Lane::<S::F64, T::Compute>::new(S::F64::load(from));
+        let of = |x: f64| Lane::<S::F64, T::Compute>::from_f64(x);
+        let (zero, nan) = (of(0.0), of(f64::NAN));
+        let (share, label_share) = (of(smoothing.share), of(smoothing.label_share));
+        let (rho, weights) = (of(smoothing.bonus_weight), of(smoothing.weights));
+        // what is larger than this is infinite in single precision, and so made infinite
+        let excess = of(f64::MAX / f64::from(f32::MAX));
+        let mut trouble = zero;
+        for row in (0..facts.len).step_by(S::F64::LANES) {
+            let weight = weights - load(batch.weights.pointer().add(row)) - load(facts.top_weights.pointer().add(row));
+            let scale = load(batch.scales.pointer().add(row));
+            let inverse = load(facts.inverses.pointer().add(row));
+            let p_label = load(facts.label_shares.pointer().add(row));
+            let bonus = load(facts.bonuses.pointer().add(row)) + load(facts.products.pointer().add(row)).ln();
+            let distance = load(facts.distances.pointer().add(row));
+            let entropy = weight * load(facts.log_sums.pointer().add(row)) - distance;
+            let mut loss = label_share * load(batch.losses.pointer().add(row)) + share * (entropy + rho * bonus);
+            let slope = label_share * load(batch.slopes.pointer().add(row));
+            let pull = scale * share * (weight + rho * load(facts.pulls.pointer().add(row)));
+            let mut factor = pull * inverse + slope / load(batch.sums.pointer().add(row));
+            let mut label_gradient = p_label * pull - slope;
+            if let Some(tops) = tops {
+                let has_top = load(facts.tops.pointer().add(row));
+                let q = load(facts.rests.pointer().add(row)) + p_label;
+                let top_slope = load(tops.slopes.pointer().add(row));
+                let from_top = zero.if_less(has_top, top_slope / q, zero);
+                loss = loss + zero.if_less(has_top, load(tops.losses.pointer().add(row)), zero);
+                factor = factor + from_top * inverse;
+                label_gradient = label_gradient + from_top * p_label;
+                // p, and that among the others
+                let p = of(1.0) - q;
+                let among_others = p / load(facts.label_rests.pointer().add(row));
+                let top_gradient = zero.if_less(has_top, p * pull + slope * among_others - top_slope, zero);
+                top_gradient.0.store(facts.top_gradients.pointer_mut().add(row));
+                let low = zero.if_less(has_top, q.if_less(of(smallest), nan, zero), zero);
+                trouble = trouble + low + top_gradient * excess * zero;
+            }
+            loss.0.store(facts.losses.pointer_mut().add(row));
+            factor.0.store(facts.factors.pointer_mut().add(row));
+            label_gradient.0.store(facts.label_gradients.pointer_mut().add(row));
+            trouble = trouble + loss * zero + factor * excess * zero + label_gradient * excess * zero;
         }
-        let Some(tops) = tops else { return };
-        let (top_losses, top_slopes) = (&tops.losses()[..n], &tops.slopes()[..n]);
-        let top_gradients = facts.top_gradients.first_mut(n);
-        for row in 0..n {
-            let weight = (weights - label_weights[row]) - top_weights[row];
-            let pull = scales[row] * share * (weight + bonus_weight * pulls[row]);
-            let slope = label_share * slopes[row];
-            let q = if flags[row] > 0.0 { rests[row] + label_shares[row] } else { 1.0 };
-            let from_top = if flags[row] > 0.0 { top_slopes[row] / q } else { 0.0 };
-            losses[row] += if flags[row] > 0.0 { top_losses[row] } else { 0.0 };
-            factors[row] += from_top * inverses[row];
-            label_gradients[row] += from_top * label_shares[row];
-            // p of the top class within the others is at most 1
-            let p = 1.0 - q;
-            top_gradients[row] = p * pull + slope * (p / label_rests[row]) - top_slopes[row];
-        }
+        trouble.0.sum() == 0.0
     }
 }

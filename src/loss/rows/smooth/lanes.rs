@@ -106,6 +106,32 @@ with_isa! {
     /// # Safety
     /// As [`sums`].
     fn gradient<T: Packed>(block: &Block<T::Compute>, columns: &Columns<T::Compute>) = gradient_in;
+    /// A column in f64.
+    ///
+    /// # Safety
+    /// The instruction set is available; both columns hold `rows` numbers.
+    fn to_f64<T: Packed>(from: *const T::Compute, to: *mut f64, rows: usize) = to_f64_in;
+    /// A column in the type computed in.
+    ///
+    /// # Safety
+    /// As [`to_f64`].
+    fn from_f64<T: Packed>(from: *const f64, to: *mut T::Compute, rows: usize) = from_f64_in;
+}
+
+#[inline(always)]
+unsafe fn to_f64_in<S: Simd, T: Packed>(from: *const T::Compute, to: *mut f64, rows: usize) {
+    for row in 0..rows {
+        // SAFETY: the caller's.
+        unsafe { to.add(row).write(from.add(row).read().to_f64()) };
+    }
+}
+
+#[inline(always)]
+unsafe fn from_f64_in<S: Simd, T: Packed>(from: *const f64, to: *mut T::Compute, rows: usize) {
+    for row in 0..rows {
+        // SAFETY: the caller's.
+        unsafe { to.add(row).write(T::Compute::from_f64(from.add(row).read())) };
+    }
 }
 
 #[inline(always)]

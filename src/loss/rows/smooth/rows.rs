@@ -62,7 +62,7 @@ impl<T: Element> Problem<'_, T> {
         let keeps = classes <= FEW_CLASSES;
         let curve = Curve::<T::Compute>::new(&self.loss);
         let mut room = Room { logits: Buffer::uninit(), weights: Buffer::uninit(), kept: MaybeUninit::uninit() };
-        let mut rows = Rows { batch: Batch::new(), facts: Facts::new(), tops: Batch::new() };
+        let mut rows = Rows::new();
         let mut sums = [Sums::NONE; MOST_ROWS];
         let mut top_classes = [IGNORED; MOST_ROWS];
         let mut places = [Place { row: 0, kept: std::ptr::null_mut() }; MOST_ROWS];
@@ -89,13 +89,13 @@ impl<T: Element> Problem<'_, T> {
                     top_classes[i] = self.add_bonuses(&mut rows, i, &mut places[i], &sums[i], &curve, &mut room);
                 }
             }
-            self.resolve(&mut rows, smoothing);
+            self.resolve(&mut rows, smoothing, SMALLEST_REST);
             if let Some(gradient) = &job.gradient {
                 for i in 0..end - start {
                     self.write_smooth_row(&rows, i, places[i], top_classes[i], &curve, smoothing, gradient, &mut room);
                 }
             }
-            self.finish_smooth(&rows, job, SMALLEST_REST, &mut partial);
+            self.finish_smooth(&mut rows, job, SMALLEST_REST, &mut partial);
             start = end;
         }
         Ok(partial)

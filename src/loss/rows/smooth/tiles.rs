@@ -3,13 +3,13 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::super::batch::{Batch, IGNORED, MOST_ROWS};
+use super::super::batch::{IGNORED, MOST_ROWS};
 use super::super::run::{Job, Layout};
 use super::super::simd::{MOST_LANES, Packed};
 use super::super::tile::{self, SCRATCH_BYTES, STAGED, Tile};
 use super::super::{Partial, Problem};
 use super::curve::{Curve, LARGEST};
-use super::facts::{Facts, Smoothing};
+use super::facts::Smoothing;
 use super::lanes::{self, Block, Columns};
 use super::{FEW_CLASSES, Rows};
 use crate::loss::element::{Arithmetic, Element, Real};
@@ -64,7 +64,7 @@ impl<T: Element> Problem<'_, T> {
             columns: MaybeUninit::uninit(),
             counted: MaybeUninit::uninit(),
         };
-        let mut rows = Rows { batch: Batch::new(), facts: Facts::new(), tops: Batch::new() };
+        let mut rows = Rows::new();
         let mut partial = Partial::default();
         // SAFETY: the room holds all columns.
         let columns = unsafe { Columns::new(room.columns.as_mut_ptr().cast::<R>(), COLUMN) };
@@ -74,8 +74,9 @@ impl<T: Element> Problem<'_, T> {
             let next = if unit + 1 < units.end { layout.tile(unit + 1, classes) } else { None };
             let start = tile.batch_start * self.shape.inner() + tile.inner_start;
             self.begin_smooth(&mut rows, start..start + tile.rows(), job)?;
-            if rows.batch.classes().iter().all(|&class| class == IGNORED) {
-                self.finish_smooth(&rows, job, smallest, &mut partial);
+            if rows.batch.some_ignored && rows.batch.classes().iter().all(|&class| class == IGNORED) {
+                rows.regular = false;
+                self.finish_smooth(&mut rows, job, smallest, &mut partial);
                 if let Some(gradient) = &job.gradient {
                     self.clear_tile(&tile, gradient);
                 }
@@ -84,10 +85,11 @@ impl<T: Element> Problem<'_, T> {
             if classes >= LARGEST_INDEX {
                 // all rows by the exact path
                 rows.batch.sums_mut().fill(f64::NAN);
+                rows.regular = false;
                 if let Some(gradient) = &job.gradient {
                     self.clear_tile(&tile, gradient);
                 }
-                self.finish_smooth(&rows, job, smallest, &mut partial);
+                self.finish_smooth(&mut rows, job, smallest, &mut partial);
                 continue;
             }
             let chunk = tile.chunk(size_of::<T::Compute>());
@@ -95,11 +97,11 @@ impl<T: Element> Problem<'_, T> {
             self.sum_tile(&work, &mut rows, &mut room);
             self.label_facts(&mut rows);
             self.tile_bonuses(&work, &mut rows, &mut room);
-            self.resolve(&mut rows, smoothing);
+            self.resolve(&mut rows, smoothing, smallest);
             if job.gradient.is_some() {
                 self.write_smooth_tile(&work, &rows, smoothing, job, &mut room);
             }
-            self.finish_smooth(&rows, job, smallest, &mut partial);
+            self.finish_smooth(&mut rows, job, smallest, &mut partial);
         }
         Ok(partial)
     }
@@ -156,16 +158,26 @@ impl<T: Element> Problem<'_, T> {
         // SAFETY: columns hold all rows of the tile, and a register more.
         unsafe {
             for row in 0..n.next_multiple_of(MOST_LANES) {
-                let class = if row < n { batch.classes()[row] } else { IGNORED };
-                let label = if class == IGNORED { -1.0 } else { class as f64 };
-                columns.labels.add(row).write(R::from_f64(label));
                 columns.references.add(row).write(R::from_f64(-1e30));
                 columns.label_logits.add(row).write(R::ZERO);
+            }
+            for (row, &class) in batch.classes().iter().enumerate() {
+                // IGNORED is −1
+                columns.labels.add(row).write(R::from_f64(f64::from(class as i32)));
+            }
+            for row in n..n.next_multiple_of(MOST_LANES) {
+                columns.labels.add(row).write(R::from_f64(-1.0));
             }
             let mut weight = 0.0;
             for start in (0..tile.classes).step_by(*chunk) {
                 let block = self.block(work, start, true, room);
                 lanes::sums::<R>(self.isa, &block, columns);
+                if block.classes == tile.classes {
+                    lanes::to_f64::<R>(self.isa, columns.references, batch.references.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.sums, batch.sums.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.distances, facts.distances.pointer_mut(), n);
+                    break;
+                }
                 for row in 0..n {
                     let reference = columns.references.add(row).read().to_f64();
                     let mut sum = columns.sums.add(row).read().to_f64();
@@ -182,9 +194,7 @@ impl<T: Element> Problem<'_, T> {
                 }
                 weight += (start..start + block.classes).map(|class| self.class_weight(class)).sum::<f64>();
             }
-            for row in 0..n {
-                batch.label_logits_mut()[row] = columns.label_logits.add(row).read().to_f64();
-            }
+            lanes::to_f64::<R>(self.isa, columns.label_logits, batch.label_logits.pointer_mut(), n);
         }
     }
 
@@ -195,12 +205,12 @@ impl<T: Element> Problem<'_, T> {
         let n = tile.rows();
         // SAFETY: columns hold all rows of the tile, and a register more.
         unsafe {
-            for row in 0..n {
-                columns.inverses.add(row).write(R::from_f64(facts.inverses()[row]));
-                columns.log_sums.add(row).write(R::from_f64(facts.log_sums()[row]));
+            lanes::from_f64::<R>(self.isa, facts.inverses.pointer(), columns.inverses, n);
+            lanes::from_f64::<R>(self.isa, facts.log_sums.pointer(), columns.log_sums, n);
+            for (row, top) in facts.tops_mut().iter_mut().enumerate() {
                 // the largest exponential is exactly 1
-                let top = columns.inverses.add(row).read() > R::from_f64(LARGEST);
-                facts.tops_mut()[row] = if top { 1.0 } else { 0.0 };
+                let is_top = columns.inverses.add(row).read() > R::from_f64(LARGEST);
+                *top = f64::from(u8::from(is_top));
             }
             for row in n..n.next_multiple_of(MOST_LANES) {
                 columns.inverses.add(row).write(R::ZERO);
@@ -209,6 +219,14 @@ impl<T: Element> Problem<'_, T> {
             for start in (0..tile.classes).step_by(*chunk) {
                 let block = self.block_again(work, start, room);
                 lanes::bonuses::<R>(self.isa, &block, columns);
+                if block.classes == tile.classes {
+                    lanes::to_f64::<R>(self.isa, columns.rests, facts.rests.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.pulls, facts.pulls.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.bonuses, facts.bonuses.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.products, facts.products.pointer_mut(), n);
+                    lanes::to_f64::<R>(self.isa, columns.top_weights, facts.top_weights.pointer_mut(), n);
+                    break;
+                }
                 let column = |column: *mut R, row: usize| column.add(row).read().to_f64();
                 for row in 0..n {
                     facts.rests_mut()[row] += column(columns.rests, row);
@@ -248,18 +266,24 @@ impl<T: Element> Problem<'_, T> {
         // SAFETY: columns hold all rows of the tile, and a register more; the tile lies within the gradient, and is
         // this thread's.
         unsafe {
-            for row in 0..n.next_multiple_of(MOST_LANES) {
-                let write = |column: *mut R, x: f64| column.add(row).write(R::from_f64(x));
-                let counts = row < n && batch.classes()[row] != IGNORED;
-                counted.add(row).write(if counts { T::Compute::ONE } else { T::Compute::ZERO });
-                let number = |column: &[f64]| if row < n { column[row] } else { 0.0 };
-                let share = number(batch.scales()) * smoothing.share;
-                write(columns.shares, share);
-                write(columns.bonus_shares, share * smoothing.bonus_weight);
-                write(columns.factors, number(facts.factors()));
-                write(columns.label_gradients, number(facts.label_gradients()));
-                write(columns.top_gradients, number(facts.top_gradients()));
+            for (row, &class) in batch.classes().iter().enumerate() {
+                counted.add(row).write(if class == IGNORED { T::Compute::ZERO } else { T::Compute::ONE });
             }
+            for row in n..n.next_multiple_of(MOST_LANES) {
+                counted.add(row).write(T::Compute::ZERO);
+                for column in [columns.shares, columns.bonus_shares, columns.factors, columns.label_gradients] {
+                    column.add(row).write(R::ZERO);
+                }
+                columns.top_gradients.add(row).write(R::ZERO);
+            }
+            for (row, scale) in batch.scales().iter().enumerate() {
+                let share = scale * smoothing.share;
+                columns.shares.add(row).write(R::from_f64(share));
+                columns.bonus_shares.add(row).write(R::from_f64(share * smoothing.bonus_weight));
+            }
+            lanes::from_f64::<R>(self.isa, facts.factors.pointer(), columns.factors, n);
+            lanes::from_f64::<R>(self.isa, facts.label_gradients.pointer(), columns.label_gradients, n);
+            lanes::from_f64::<R>(self.isa, facts.top_gradients.pointer(), columns.top_gradients, n);
             let numbers = room.numbers.as_mut_ptr().cast::<T::Compute>();
             let staged = room.staged.as_mut_ptr().cast::<T::Compute>();
             for start in (0..tile.classes).step_by(*chunk) {
