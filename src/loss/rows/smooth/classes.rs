@@ -255,9 +255,9 @@ impl<V: Vector> Lanes<V> {
             }
             if holds(piece.without, at, GROUP * V::LANES) {
                 let masked = V::splat(V::Real::NEG_INFINITY);
-                for i in 0..GROUP {
+                for (i, z) in z.iter_mut().enumerate() {
                     let at = at + i * V::LANES;
-                    z[i] = replace(replace(z[i], at, piece.without[0], masked), at, piece.without[1], masked);
+                    *z = replace(replace(*z, at, piece.without[0], masked), at, piece.without[1], masked);
                 }
             }
             for i in 0..GROUP {
@@ -441,8 +441,15 @@ unsafe fn bonuses_in<S: Simd, T: Packed>(
         bonuses.value += value.sum().to_f64();
         bonuses.pull += pull.sum().to_f64();
         if as_product {
-            let factors = product.to_array();
-            bonuses.product *= factors[..lanes].iter().fold(1.0, |product, factor| product * factor.to_f64());
+            let mut factors = product.to_array();
+            let mut n = lanes;
+            while n > 1 {
+                n /= 2;
+                for lane in 0..n {
+                    factors[lane] = factors[lane] * factors[lane + n];
+                }
+            }
+            bonuses.product *= factors[0].to_f64();
         }
     }
 }
@@ -497,18 +504,18 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
             let whole = at >= head && at + GROUP * lanes <= piece.len;
             if whole && !holds(piece.without, at, GROUP * lanes) {
                 let mut e = [zero; GROUP];
-                for i in 0..GROUP {
-                    e[i] = exponentials(piece, at + i * lanes, reference);
+                for (i, e) in e.iter_mut().enumerate() {
+                    *e = exponentials(piece, at + i * lanes, reference);
                 }
                 let largest = e[0].max(e[1]).max(e[2].max(e[3]));
                 if !largest.any_above(series_end) {
-                    for i in 0..GROUP {
+                    for e in e {
                         let g = if piece.weights.is_null() {
-                            c3.mul_add(e[i], c2).mul_add(e[i], c1).mul_add(e[i], c0)
+                            c3.mul_add(e, c2).mul_add(e, c1).mul_add(e, c0)
                         } else {
                             let w = T::Vector::<S>::load(piece.weights.add(at));
-                            let u = series[2].mul_add(e[i], series[1]).mul_add(e[i], series[0]).mul_add(e[i], share);
-                            e[i].mul(factor).sub(w.mul(u))
+                            let u = series[2].mul_add(e, series[1]).mul_add(e, series[0]).mul_add(e, share);
+                            e.mul(factor).sub(w.mul(u))
                         };
                         if stream {
                             T::stream::<S>(g, to.add(at));

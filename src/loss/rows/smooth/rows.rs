@@ -9,7 +9,7 @@ use super::super::run::{GradientJob, Job};
 use super::super::simd::MOST_LANES;
 use super::super::{Partial, Problem};
 use super::classes::{self, Bonuses, Gradient, Piece, Softmax, Sums};
-use super::curve::{Curve, LARGEST};
+use super::curve::Curve;
 use super::facts::{Facts, Smoothing};
 use super::{Rows, transfer};
 use crate::loss::Bonus;
@@ -24,6 +24,8 @@ const MOST_ROWS: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Up to so many classes the exponentials are kept for the second look and the gradient: they stay in the first cache.
 const FEW_CLASSES: usize = 256;
+/// ln 0.501
+const LOG_LARGEST: f64 = -0.691_149_177_897_272_3;
 /// 1 − p of a top class below is left to the exact path.
 const SMALLEST_REST: f64 = 1e-290;
 
@@ -33,6 +35,8 @@ type Buffer<R> = MaybeUninit<[R; PIECE + MOST_LANES]>;
 struct Room<R> {
     logits: Buffer<R>,
     weights: Buffer<R>,
+    /// ln of the p up to which the bonus is its series.
+    log_series_end: f64,
     /// exp(z − reference) of all rows of a batch.
     kept: MaybeUninit<[u64; MOST_ROWS * FEW_CLASSES]>,
 }
@@ -61,7 +65,12 @@ impl<T: Element> Problem<'_, T> {
         let step = (BATCH_BYTES / row_bytes).clamp(1, MOST_ROWS);
         let keeps = classes <= FEW_CLASSES;
         let curve = Curve::<T::Compute>::new(&self.loss);
-        let mut room = Room { logits: Buffer::uninit(), weights: Buffer::uninit(), kept: MaybeUninit::uninit() };
+        let mut room = Room {
+            logits: Buffer::uninit(),
+            weights: Buffer::uninit(),
+            log_series_end: curve.series_end().max(0.0).ln(),
+            kept: MaybeUninit::uninit(),
+        };
         let mut rows = Rows::new();
         let mut sums = [Sums::NONE; MOST_ROWS];
         let mut top_classes = [IGNORED; MOST_ROWS];
@@ -185,11 +194,12 @@ impl<T: Element> Problem<'_, T> {
     ) -> usize {
         let Rows { batch, facts, .. } = rows;
         let class = batch.classes()[i];
-        let share = |sums: &Sums, facts: &Facts| (sums.largest - sums.reference).exp() * facts.inverses()[i];
+        // ln p of the largest
+        let log_share = |sums: &Sums, facts: &Facts| (sums.largest - sums.reference) - facts.log_sums()[i];
         let mut sums = *sums;
-        let mut largest = share(&sums, facts);
+        let mut largest = log_share(&sums, facts);
         let mut top = IGNORED;
-        if largest > LARGEST {
+        if largest > LOG_LARGEST {
             top = self.find(*place, sums.largest, class, room);
             let before = sums;
             sums = self.row_sums(place, [class, top], curve, room);
@@ -200,7 +210,7 @@ impl<T: Element> Problem<'_, T> {
             batch.references_mut()[i] = sums.reference;
             batch.sums_mut()[i] = before.sum * by.exp();
             sums.distance -= self.class_weight(top) * (before.largest - sums.reference);
-            largest = share(&sums, facts);
+            largest = log_share(&sums, facts);
         }
         let inverse = facts.inverses()[i];
         let label_distance = batch.label_logits()[i] - sums.reference;
@@ -214,7 +224,7 @@ impl<T: Element> Problem<'_, T> {
             bonuses.value = -(first + second / 2.0 + third / 3.0);
             bonuses.pull = first + second + third;
         }
-        if largest > curve.series_end() {
+        if largest > room.log_series_end {
             let softmax = softmax(batch, facts, i, curve);
             self.for_each_piece(*place, [class, top], room, |_, piece| {
                 // SAFETY: the instruction set is available; pieces are valid.
