@@ -297,10 +297,18 @@ impl<T: Element> Problem<'_, T> {
             // SAFETY: the instruction set is available; the row is this thread's.
             return unsafe { classes::gradient::<T>(isa, &piece, &numbers, to, stream) };
         }
-        self.for_each_piece(place, without, room, |start, piece| {
+        // but for the row's first and last, pieces are whole lines: none is both stored to and streamed
+        let line = 64 / size_of::<T>();
+        let before = to as usize / size_of::<T>() % line;
+        let mut start = 0;
+        while start < classes {
+            let end = piece_end(start, classes);
+            let end = if end < classes { end - (before + end) % line } else { end };
+            let piece = self.piece(place, start..end, without, room);
             // SAFETY: as above.
-            unsafe { classes::gradient::<T>(isa, piece, &numbers, to.add(start), stream) }
-        });
+            unsafe { classes::gradient::<T>(isa, &piece, &numbers, to.add(start), stream) };
+            start = end;
+        }
     }
 
     /// All numbers of a row are there in the type computed in.
