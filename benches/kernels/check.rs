@@ -22,7 +22,7 @@ pub fn forms<T: Dtype>(buffers: &mut Buffers<T>, isa: Isa, team: &Team) -> Resul
     for form in Form::all(shape.rows()) {
         if form.pass == Pass::Backward {
             let slot = buffers.slot(0);
-            let expected = margins(&slot.logits, slot.labels, shape, &form);
+            let expected = margins(slot.logits, slot.labels, shape, &form);
             for (margin, expected) in slot.margins.iter_mut().zip(expected) {
                 *margin = expected as f32;
             }
@@ -48,13 +48,13 @@ pub fn forms<T: Dtype>(buffers: &mut Buffers<T>, isa: Isa, team: &Team) -> Resul
             let expected: f64 = rows.iter().map(|(_, row)| row.as_ref().map_or(0.0, |row| row.loss)).sum();
             // losses of both signs cancel in the sum, so it is held against the sum of their sizes
             let sizes: f64 = rows.iter().map(|(_, row)| row.as_ref().map_or(0.0, |row| row.loss.abs())).sum();
-            if !((partial.loss - expected).abs() <= 2e-6 * (sizes + 1e-3)) || partial.weight != counting {
+            if !within(partial.loss, expected, 2e-6 * (sizes + 1e-3)) || partial.weight != counting {
                 return Err(fails("the sum of losses, counted instead", 0, partial.loss, expected));
             }
             for (index, row) in &rows {
                 let expected = row.as_ref().map_or(0.0, |row| row.margin);
                 let found = f64::from(slot.scratch_margins[*index]);
-                if !((found - expected).abs() <= 4e-6 * (1.0 + expected.abs())) {
+                if !within(found, expected, 4e-6 * (1.0 + expected.abs())) {
                     return Err(fails("the margin", *index, found, expected));
                 }
             }
@@ -68,7 +68,7 @@ pub fn forms<T: Dtype>(buffers: &mut Buffers<T>, isa: Isa, team: &Team) -> Resul
                 for (class, expected) in gradient.into_iter().map(|g| g * factor).enumerate() {
                     let found = slot.dlogits[position(shape, index, class)].to_f64();
                     let allowed = 1e-5 * largest + T::EPSILON * expected.abs() + T::TINY;
-                    if !((found - expected).abs() <= allowed) {
+                    if !within(found, expected, allowed) {
                         return Err(fails(&format!("the gradient at class {class}"), index, found, expected));
                     }
                 }
@@ -76,6 +76,11 @@ pub fn forms<T: Dtype>(buffers: &mut Buffers<T>, isa: Isa, team: &Team) -> Resul
         }
     }
     Ok(())
+}
+
+/// False for NaN.
+fn within(found: f64, expected: f64, allowed: f64) -> bool {
+    (found - expected).abs() <= allowed
 }
 
 /// Every `step`th row in float64; `None` for an ignored one.

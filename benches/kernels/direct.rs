@@ -29,7 +29,7 @@ pub fn row(loss: &EncouragingLoss, logits: &[f64], label: usize) -> Row {
     let mut result = Row { loss: 0.0, margin: -margin_loss(label).0, gradient: vec![0.0; logits.len()] };
     // Σ_j a_j·f′(m_j)·p_k/(1 − p_j) over j ≠ k: the sum over all j, and each k takes its own out
     let (mut shared, mut own) = (0.0, vec![0.0; logits.len()]);
-    for class in 0..logits.len() {
+    for (class, own) in own.iter_mut().enumerate() {
         let weight = smooth + if class == label { hard } else { 0.0 };
         if weight == 0.0 {
             continue;
@@ -38,11 +38,11 @@ pub fn row(loss: &EncouragingLoss, logits: &[f64], label: usize) -> Row {
         let (value, slope) = value_and_slope(f64::from(loss.log_end()), m);
         result.loss += weight * value;
         result.gradient[class] -= weight * slope;
-        own[class] = weight * slope / others;
-        shared += own[class];
+        *own = weight * slope / others;
+        shared += *own;
     }
-    for class in 0..logits.len() {
-        result.gradient[class] += powers[class] * if shared == own[class] { 0.0 } else { shared - own[class] };
+    for ((gradient, power), own) in result.gradient.iter_mut().zip(&powers).zip(own) {
+        *gradient += power * if shared == own { 0.0 } else { shared - own };
     }
     result
 }

@@ -97,6 +97,7 @@ impl<'a, T: Copy> Output<'a, T> {
     /// # Safety
     /// No other thread touches entries `start..start + len` at the same time.
     #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the caller promises that nobody else has these entries")]
     unsafe fn rows(&self, start: usize, len: usize) -> &mut [MaybeUninit<T>] {
         assert!(start + len <= self.len, "entries {start} to {} of an output of {} elements", start + len, self.len);
         // SAFETY: in bounds by the assertion, exclusive by the caller's contract.

@@ -1,8 +1,11 @@
 //! Rows whose classes lie side by side: statistics and gradient, a register of classes at a time.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use super::exp::exp;
 use super::isa::with_isa;
-use super::simd::{Packed, Simd, Vector};
+use super::simd::{MOST_LANES, Packed, Simd, Vector};
 use crate::loss::element::{Arithmetic, Real};
 
 /// Classes whose sum is kept in registers before it is added to the f64 total: few enough that f32 lanes stay exact to
@@ -148,26 +151,26 @@ unsafe fn write_gradient_in<S: Simd, T: Packed>(
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; steps that overlap write the same values again.
     unsafe {
-        let mut at = from;
-        if stream {
-            let head = unaligned::<S, T>(output.add(from));
-            if head > 0 {
-                T::store::<S>(at_classes::<S, T>(row, from, label, gradient), output.add(from));
-            }
-            at += head;
-            while at + lanes <= to {
-                T::stream::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
-                at += lanes;
-            }
-        } else {
-            while at + lanes <= to {
+        let whole = if stream { whole_lines(output.add(from), to - from) } else { 0..0 };
+        let (start, end) = (from + whole.start, from + whole.end);
+        let mut at = start;
+        while at < end {
+            T::stream::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
+            at += lanes;
+        }
+        // lines that belong to this range in part, or all
+        for (mut at, end) in [(from, start), (end, to)] {
+            while at + lanes <= end {
                 T::store::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
                 at += lanes;
             }
-        }
-        if at < to {
-            let at = to - lanes;
-            T::store::<S>(at_classes::<S, T>(row, at, label, gradient), output.add(at));
+            if at < end {
+                // the range has no fewer classes than a register
+                let first = at.min(to - lanes);
+                let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
+                T::store::<S>(at_classes::<S, T>(row, first, label, gradient), few.as_mut_ptr().cast());
+                copy_few(few.as_ptr().cast::<T>().add(at - first), output.add(at), end - at);
+            }
         }
     }
 }
@@ -194,14 +197,36 @@ unsafe fn at_classes<S: Simd, T: Packed>(
     }
 }
 
-/// Elements up to the first one where a whole register may be streamed to.
+/// Which of the elements from `output` on make whole cache lines: only those may be streamed past the caches. A line that
+/// is both streamed and stored to costs as much as a hundred others.
+#[inline(always)]
+pub fn whole_lines<T>(output: *mut T, count: usize) -> Range<usize> {
+    const LINE: usize = 64;
+    let head = (output as usize).wrapping_neg() % LINE / size_of::<T>();
+    let start = head.min(count);
+    let line = LINE / size_of::<T>();
+    start..start + (count - start) / line * line
+}
+
+/// Copies fewer than 16 numbers, without a call.
 ///
 /// # Safety
-/// As [`Vector`].
+/// `from` and `to` are valid for as many.
 #[inline(always)]
-pub unsafe fn unaligned<S: Simd, T: Packed>(output: *mut T) -> usize {
-    let bytes = T::Vector::<S>::LANES * size_of::<T>();
-    (output as usize).wrapping_neg() % bytes / size_of::<T>()
+pub unsafe fn copy_few<R: Copy>(mut from: *const R, mut to: *mut R, count: usize) {
+    macro_rules! copy {
+        ($($some:literal)*) => {$(
+            if count & $some != 0 {
+                // SAFETY: the caller's.
+                unsafe {
+                    to.cast::<[R; $some]>().write_unaligned(from.cast::<[R; $some]>().read_unaligned());
+                    (from, to) = (from.add($some), to.add($some));
+                }
+            }
+        )*};
+    }
+    copy!(8 4 2 1);
+    let _ = (from, to);
 }
 
 /// Zeros to `output[..len]`.
@@ -213,17 +238,16 @@ unsafe fn clear_in<S: Simd, T: Packed>(output: *mut T, len: usize, stream: bool)
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's; all bits zero is 0 in every type of logits.
     unsafe {
-        if !stream || len < lanes {
+        if !stream {
             return output.write_bytes(0, len);
         }
         let zero = T::Vector::<S>::splat(T::Compute::ZERO);
-        T::store::<S>(zero, output);
-        let mut at = unaligned::<S, T>(output);
-        while at + lanes <= len {
+        let whole = whole_lines(output, len);
+        output.write_bytes(0, whole.start);
+        for at in whole.clone().step_by(lanes) {
             T::stream::<S>(zero, output.add(at));
-            at += lanes;
         }
-        T::store::<S>(zero, output.add(len - lanes));
+        output.add(whole.end).write_bytes(0, len - whole.end);
     }
 }
 

@@ -103,8 +103,7 @@ pub unsafe fn exp<V: Vector>(x: V) -> V {
             q = if i == 0 { V::splat(c) } else { q.mul_add(r, V::splat(c)) };
         }
         let e = q.mul_add(r.mul(r), r).add(V::splat(V::Real::ONE));
-        let y = e.scale(rounded, n);
-        x.if_less(V::splat(V::Real::LOWEST), V::splat(V::Real::ZERO), y)
+        e.scale_or_zero(rounded, n, x, V::splat(V::Real::LOWEST))
     }
 }
 

@@ -72,6 +72,13 @@ pub trait Vector: Copy + 'static {
     /// self · 2^n of whole numbers −126 ≤ n ≤ 127 (f64: −1022 ≤ n ≤ 1023), given as `n` and as n + ROUNDER.
     unsafe fn scale(self, rounded: Self, n: Self) -> Self;
 
+    /// [`Vector::scale`], and 0 where x < lowest.
+    #[inline(always)]
+    unsafe fn scale_or_zero(self, rounded: Self, n: Self, x: Self, lowest: Self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { x.if_less(lowest, Self::splat(Self::Real::ZERO), self.scale(rounded, n)) }
+    }
+
     /// 0, 1, 2 …
     #[inline(always)]
     unsafe fn iota() -> Self {

@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::batch::{Batch, MOST_ROWS};
-use super::contiguous::unaligned;
+use super::contiguous::{copy_few, whole_lines};
 use super::exp::exp;
 use super::isa::{Isa, with_isa};
 use super::simd::{MOST_LANES, Packed, Simd, Vector};
@@ -76,15 +76,14 @@ impl Piece {
     ///
     /// # Safety
     /// `staged` holds the piece, the scratch area its classes.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn scatter<R: Copy>(&self, tile: &Tile, first: usize, staged: *const R, numbers: *mut R) {
+        let (staged, pitch) = (staged.cast_mut(), tile.pitch());
         // SAFETY: the caller's.
         unsafe {
             match tile.run {
-                1 => self.each(1, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read())),
-                run => {
-                    self.each(run, tile.pitch(), first, staged.cast_mut(), numbers, |from, to| to.write(from.read()))
-                }
+                1 => self.each(1, pitch, first, staged, numbers, |from, to| to.write(from.read())),
+                run => self.each(run, pitch, first, staged, numbers, |from, to| to.write(from.read())),
             }
         }
     }
@@ -93,15 +92,14 @@ impl Piece {
     ///
     /// # Safety
     /// As [`Piece::scatter`].
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn gather<R: Copy>(&self, tile: &Tile, first: usize, numbers: *const R, staged: *mut R) {
+        let (numbers, pitch) = (numbers.cast_mut(), tile.pitch());
         // SAFETY: the caller's.
         unsafe {
             match tile.run {
-                1 => self.each(1, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read())),
-                run => {
-                    self.each(run, tile.pitch(), first, staged, numbers.cast_mut(), |to, from| to.write(from.read()))
-                }
+                1 => self.each(1, pitch, first, staged, numbers, |to, from| to.write(from.read())),
+                run => self.each(run, pitch, first, staged, numbers, |to, from| to.write(from.read())),
             }
         }
     }
@@ -599,8 +597,7 @@ unsafe fn scaled<S: Simd, T: Packed, const SCALE: bool>(
     }
 }
 
-/// Stores `count` numbers, each times its factor if `SCALE`. Lines that belong to this run in part are not streamed: a
-/// line that is both stored to and streamed past the caches costs as much as a hundred others.
+/// Stores `count` numbers, each times its factor if `SCALE`.
 ///
 /// # Safety
 /// As [`Vector`].
@@ -615,21 +612,19 @@ unsafe fn narrow<S: Simd, T: Packed, const SCALE: bool>(
     let lanes = T::Vector::<S>::LANES;
     // SAFETY: the caller's.
     unsafe {
-        let mut at = 0;
-        if stream && count >= 2 * lanes {
-            at = unaligned::<S, T>(to);
-            narrow_few::<S, T, SCALE>(from, factors, to, at);
-            while at + lanes <= count {
-                T::stream::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
-                at += lanes;
-            }
-        } else {
-            while at + lanes <= count {
+        let whole = if stream { whole_lines(to, count) } else { 0..0 };
+        let mut at = whole.start;
+        while at < whole.end {
+            T::stream::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
+            at += lanes;
+        }
+        for (mut at, end) in [(0, whole.start), (whole.end, count)] {
+            while at + lanes <= end {
                 T::store::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
+            narrow_few::<S, T, SCALE>(from.add(at), factors.add(at), to.add(at), end - at);
         }
-        narrow_few::<S, T, SCALE>(from.add(at), factors.add(at), to.add(at), count - at);
     }
 }
 
@@ -658,25 +653,4 @@ unsafe fn narrow_few<S: Simd, T: Packed, const SCALE: bool>(
         T::store::<S>(scaled::<S, T, SCALE>(numbers.as_ptr(), multipliers.as_ptr()), few.as_mut_ptr().cast());
         copy_few(few.as_ptr().cast(), to, count);
     }
-}
-
-/// Copies fewer than 16 numbers, without a call.
-///
-/// # Safety
-/// `from` and `to` are valid for as many.
-#[inline(always)]
-unsafe fn copy_few<R: Copy>(mut from: *const R, mut to: *mut R, count: usize) {
-    macro_rules! copy {
-        ($($some:literal)*) => {$(
-            if count & $some != 0 {
-                // SAFETY: the caller's.
-                unsafe {
-                    to.cast::<[R; $some]>().write_unaligned(from.cast::<[R; $some]>().read_unaligned());
-                    (from, to) = (from.add($some), to.add($some));
-                }
-            }
-        )*};
-    }
-    copy!(8 4 2 1);
-    let _ = (from, to);
 }

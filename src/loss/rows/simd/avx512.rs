@@ -12,7 +12,7 @@ pub struct Avx512;
 macro_rules! vector {
     ($name:ident, $real:ty, $register:ty, $lanes:expr,
      $set1:ident $loadu:ident $storeu:ident $stream:ident $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident
-     $max:ident $cmp:ident $blend:ident $scalef:ident $getexp:ident $getmant:ident $reduce_max:ident $reduce_add:ident) => {
+     $max:ident $cmp:ident $blend:ident $scalef:ident $maskz_scalef:ident $getexp:ident $getmant:ident $reduce_max:ident $reduce_add:ident) => {
         #[derive(Clone, Copy)]
         pub struct $name($register);
 
@@ -78,6 +78,10 @@ macro_rules! vector {
                 unsafe { $name($scalef(self.0, n.0)) }
             }
             #[inline(always)]
+            unsafe fn scale_or_zero(self, _: Self, n: Self, x: Self, lowest: Self) -> Self {
+                unsafe { $name($maskz_scalef($cmp::<_CMP_NLT_UQ>(x.0, lowest.0), self.0, n.0)) }
+            }
+            #[inline(always)]
             unsafe fn exponent_and_fraction(self) -> (Self, Self) {
                 unsafe { ($name($getexp(self.0)), $name($getmant::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(self.0))) }
             }
@@ -95,12 +99,23 @@ macro_rules! vector {
 
 vector!(F32x16, f32, __m512, 16,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_stream_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
-    _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_scalef_ps
+    _mm512_div_ps _mm512_fmadd_ps _mm512_max_ps _mm512_cmp_ps_mask _mm512_mask_blend_ps _mm512_scalef_ps _mm512_maskz_scalef_ps
     _mm512_getexp_ps _mm512_getmant_ps     _mm512_reduce_max_ps _mm512_reduce_add_ps);
 vector!(F64x8, f64, __m512d, 8,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_stream_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
-    _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_scalef_pd
+    _mm512_div_pd _mm512_fmadd_pd _mm512_max_pd _mm512_cmp_pd_mask _mm512_mask_blend_pd _mm512_scalef_pd _mm512_maskz_scalef_pd
     _mm512_getexp_pd _mm512_getmant_pd     _mm512_reduce_max_pd _mm512_reduce_add_pd);
+
+/// The upper halves of 16 numbers of 32 bits, twice.
+static UPPER: [u16; 32] = {
+    let mut upper = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        upper[i] = (2 * i + 1) as u16 % 32;
+        i += 1;
+    }
+    upper
+};
 
 /// To nearest, ties to even; a NaN keeps the upper half of its payload and is made quiet.
 #[inline(always)]
@@ -108,11 +123,13 @@ unsafe fn round_to_bf16(x: __m512) -> __m256i {
     // SAFETY: the caller's.
     unsafe {
         let bits = _mm512_castps_si512(x);
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+        let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x1_0000));
+        let down = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_mask_add_epi32(down, odd, bits, _mm512_set1_epi32(0x8000));
         let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet)))
+        let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x40_0000));
+        // the upper halves
+        _mm512_castsi512_si256(_mm512_permutexvar_epi16(_mm512_loadu_si512(UPPER.as_ptr().cast()), rounded))
     }
 }
 
