@@ -1,9 +1,11 @@
 //! Kernels for rows whose classes lie side by side: a piece of a row at a time, in the type computed in.
 
-use super::super::contiguous::unaligned;
+use std::mem::MaybeUninit;
+
+use super::super::contiguous::{copy_few, whole_lines};
 use super::super::exp::exp;
 use super::super::isa::with_isa;
-use super::super::simd::{Packed, Simd, Vector};
+use super::super::simd::{MOST_LANES, Packed, Simd, Vector};
 use super::curve::Curve;
 use crate::loss::element::{Arithmetic, Real};
 
@@ -498,10 +500,10 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
         let series = gradient.series.map(|c| T::Vector::<S>::splat(c));
         let (c0, c1) = (zero.sub(share), factor.sub(series[0]));
         let (c2, c3) = (zero.sub(series[1]), zero.sub(series[2]));
-        let head = if stream { unaligned::<S, T>(to) } else { 0 };
+        let streamed = if stream { whole_lines(to, piece.len) } else { 0..piece.len };
         let mut at = 0;
         while at < piece.len {
-            let whole = at >= head && at + GROUP * lanes <= piece.len;
+            let whole = at >= streamed.start && at + GROUP * lanes <= streamed.end;
             if whole && !holds(piece.without, at, GROUP * lanes) {
                 let mut e = [zero; GROUP];
                 for (i, e) in e.iter_mut().enumerate() {
@@ -527,7 +529,13 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
                     continue;
                 }
             }
-            let stop = if at < head { head } else { (at + GROUP * lanes).min(piece.len) };
+            let stop = if at < streamed.start {
+                streamed.start
+            } else if at < streamed.end {
+                (at + GROUP * lanes).min(streamed.end)
+            } else {
+                piece.len
+            };
             while at < stop {
                 let from = clamp(at, lanes, piece.len);
                 let w = if piece.weights.is_null() { one } else { T::Vector::<S>::load(piece.weights.add(from)) };
@@ -541,12 +549,18 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
                 let g = e.mul(factor).sub(w.mul(T::Vector::<S>::splat(gradient.bonus_share).mul_add(r, share)));
                 let [label, top] = gradient.without.map(|g| T::Vector::<S>::splat(g));
                 let g = replace(replace(g, from, piece.without[0], label), from, piece.without[1], top);
-                if stream && from == at && at >= head {
+                let count = lanes.min(stop - at);
+                if stream && (from < at || count < lanes) {
+                    // a line of which only a part belongs to this piece
+                    let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
+                    T::store::<S>(g, few.as_mut_ptr().cast());
+                    copy_few(few.as_ptr().cast::<T>().add(at - from), to.add(at), count);
+                } else if stream && streamed.contains(&at) {
                     T::stream::<S>(g, to.add(at));
                 } else {
                     T::store::<S>(g, to.add(from));
                 }
-                at = if at < head { head } else { at + lanes };
+                at += count;
             }
         }
     }
