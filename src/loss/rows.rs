@@ -23,6 +23,7 @@ mod lane;
 mod parallel;
 mod run;
 mod simd;
+mod smooth;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -35,12 +35,12 @@ impl<X: Copy> Column<X> {
     }
 
     #[inline(always)]
-    fn pointer(&self) -> *const X {
+    pub fn pointer(&self) -> *const X {
         self.0.as_ptr().cast()
     }
 
     #[inline(always)]
-    fn pointer_mut(&mut self) -> *mut X {
+    pub fn pointer_mut(&mut self) -> *mut X {
         self.0.as_mut_ptr().cast()
     }
 }
@@ -57,14 +57,14 @@ pub struct Batch {
     /// Numbers of each column that are initialised.
     ready: usize,
     classes: Column<usize>,
-    weights: Column<f64>,
-    scales: Column<f64>,
-    label_logits: Column<f64>,
-    references: Column<f64>,
-    sums: Column<f64>,
-    margin_losses: Column<f64>,
-    losses: Column<f64>,
-    slopes: Column<f64>,
+    pub weights: Column<f64>,
+    pub scales: Column<f64>,
+    pub label_logits: Column<f64>,
+    pub references: Column<f64>,
+    pub sums: Column<f64>,
+    pub margin_losses: Column<f64>,
+    pub losses: Column<f64>,
+    pub slopes: Column<f64>,
 }
 
 macro_rules! columns {

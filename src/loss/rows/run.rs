@@ -98,7 +98,7 @@ impl Layout {
     }
 
     /// The tile of a unit.
-    fn tile(&self, unit: usize, classes: usize) -> Option<Tile> {
+    pub(super) fn tile(&self, unit: usize, classes: usize) -> Option<Tile> {
         match *self {
             Layout::Rows { .. } => None,
             Layout::Runs { inner, length, .. } => {
@@ -193,7 +193,7 @@ impl<T: Element> Problem<'_, T> {
         sum_over_blocks(threads, blocks, |block| {
             let units = part_of(units, block, blocks);
             let partial = match layout {
-                _ if self.smooths() => self.run_exact(units, &layout, job),
+                _ if self.smooths() => self.run_smooth(units, &layout, job),
                 Layout::Rows { .. } => self.run_rows(units, job),
                 Layout::Runs { .. } | Layout::Entries { .. } => self.run_tiles(units, &layout, job),
             };
@@ -338,7 +338,7 @@ impl<T: Element> Problem<'_, T> {
         Ok(partial)
     }
 
-    fn clear_tile(&self, tile: &Tile, gradient: &GradientJob<'_, T>) {
+    pub(super) fn clear_tile(&self, tile: &Tile, gradient: &GradientJob<'_, T>) {
         let (classes, inner) = (tile.classes, tile.inner);
         // SAFETY: the tile lies within the gradient; its rows are this thread's.
         unsafe {
@@ -351,28 +351,6 @@ impl<T: Element> Problem<'_, T> {
                 contiguous::clear::<T>(self.isa, to, tile.run, gradient.stream);
             }
         }
-    }
-
-    /// Rows that the kernels do not take, one after the other.
-    fn run_exact(&self, units: Range<usize>, layout: &Layout, job: &Job<'_, T>) -> Result<Partial, LossError> {
-        let mut partial = Partial::default();
-        for unit in units {
-            let rows = match layout.tile(unit, self.shape.classes()) {
-                None => unit..unit + 1,
-                Some(tile) => {
-                    let start = tile.batch_start * self.shape.inner() + tile.inner_start;
-                    start..start + tile.rows()
-                }
-            };
-            for row in rows {
-                let target = self.target(row)?;
-                let (loss, m) = self.exact_row(row, target, job);
-                partial.loss += loss;
-                partial.weight += target.map_or(0.0, |target| target.weight);
-                self.write_forward_row(row, loss, m, job);
-            }
-        }
-        Ok(partial)
     }
 
     /// Reads labels and class weights of these rows.
@@ -451,7 +429,7 @@ impl<T: Element> Problem<'_, T> {
         total.regular
     }
 
-    fn write_forward(&self, batch: &Batch, job: &Job<'_, T>) {
+    pub(super) fn write_forward(&self, batch: &Batch, job: &Job<'_, T>) {
         if let Some(losses) = &job.losses {
             // SAFETY: these rows are this thread's.
             let losses = unsafe { losses.rows(batch.start, batch.len) };
@@ -479,7 +457,7 @@ impl<T: Element> Problem<'_, T> {
             }
             publish();
             let row = batch.start + i;
-            let (loss, m) = self.exact_row(row, Some(Target { class, weight: batch.weights()[i] }), job);
+            let (loss, m) = self.exact_row(row, Target { class, weight: batch.weights()[i] }, job);
             if job.forward {
                 partial.loss += loss;
                 self.write_forward_row(row, loss, m, job);
@@ -488,17 +466,7 @@ impl<T: Element> Problem<'_, T> {
     }
 
     /// Weighted loss and m of one row, and its gradient.
-    fn exact_row(&self, row: usize, target: Option<Target>, job: &Job<'_, T>) -> (f64, f64) {
-        let Some(target) = target else {
-            if let Some(gradient) = &job.gradient {
-                let row = self.row(row);
-                for class in 0..self.shape.classes() {
-                    // SAFETY: the row is this thread's.
-                    unsafe { gradient.dlogits.write(row.index(class), T::from_f64(0.0)) };
-                }
-            }
-            return (0.0, 0.0);
-        };
+    pub(super) fn exact_row(&self, row: usize, target: Target, job: &Job<'_, T>) -> (f64, f64) {
         let place = self.row(row);
         let get = |class| place.get(class).to_f64();
         let logits = Logits { classes: self.shape.classes(), get: &get };
@@ -527,7 +495,7 @@ impl<T: Element> Problem<'_, T> {
         if class == target.class { everywhere + (1.0 - epsilon) * target.weight } else { everywhere }
     }
 
-    fn write_forward_row(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
+    pub(super) fn write_forward_row(&self, row: usize, loss: f64, m: f64, job: &Job<'_, T>) {
         // SAFETY: the row is this thread's.
         unsafe {
             if let Some(losses) = &job.losses {

@@ -62,6 +62,13 @@ pub trait Vector: Copy + 'static {
     unsafe fn if_less(self, than: Self, yes: Self, no: Self) -> Self;
     /// self = to ? yes : no
     unsafe fn if_equal(self, to: Self, yes: Self, no: Self) -> Self;
+    /// Whether a lane is > bound.
+    #[inline(always)]
+    unsafe fn any_above(self, bound: Self) -> bool {
+        // SAFETY: the caller's.
+        let (lanes, bounds) = unsafe { (self.to_array(), bound.to_array()) };
+        (0..Self::LANES).any(|lane| lanes[lane] > bounds[lane])
+    }
     /// self · 2^n of whole numbers −126 ≤ n ≤ 127 (f64: −1022 ≤ n ≤ 1023), given as `n` and as n + ROUNDER.
     unsafe fn scale(self, rounded: Self, n: Self) -> Self;
 

@@ -466,20 +466,58 @@ fn threads_give_the_same_bits() {
         let rows = shape[0] * shape[2];
         let logits: Vec<f32> = (0..rows * shape[1]).map(|i| (i as f32 * 0.713).sin() * 9.0).collect();
         let labels: Vec<i32> = (0..rows).map(|row| (row * 37 % shape[1]) as i32).collect();
-        let loss = EncouragingLoss::builder().ignore_index(Some(3)).build().unwrap();
-        let problem = Problem::new(&loss, Shape::new(&shape).unwrap(), &logits, &labels, None, None).unwrap();
-        let all = |threads: &dyn Fn(&mut [f32], &mut [f32]) -> Partial| {
-            let (mut margins, mut dlogits) = (vec![9.0; rows], vec![9.0; logits.len()]);
-            let partial = threads(&mut margins, &mut dlogits);
-            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            (problem.reduce(partial).to_bits(), bits(&margins), bits(&dlogits))
-        };
-        fn output(margins: &mut [f32]) -> ForwardOutput<'_, f32> {
-            ForwardOutput { losses: None, margins: Some(margins) }
+        for smoothing in [0.0, 0.1] {
+            let loss = EncouragingLoss::builder().ignore_index(Some(3)).label_smoothing(smoothing).build().unwrap();
+            let problem = Problem::new(&loss, Shape::new(&shape).unwrap(), &logits, &labels, None, None).unwrap();
+            let all = |threads: &dyn Fn(&mut [f32], &mut [f32]) -> Partial| {
+                let (mut margins, mut dlogits) = (vec![9.0; rows], vec![9.0; logits.len()]);
+                let partial = threads(&mut margins, &mut dlogits);
+                let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                (problem.reduce(partial).to_bits(), bits(&margins), bits(&dlogits))
+            };
+            fn output(margins: &mut [f32]) -> ForwardOutput<'_, f32> {
+                ForwardOutput { losses: None, margins: Some(margins) }
+            }
+            let alone =
+                all(&|margins, dlogits| problem.forward_backward(&Sequential, output(margins), dlogits).unwrap());
+            let many = all(&|margins, dlogits| problem.forward_backward(&Backwards, output(margins), dlogits).unwrap());
+            assert!(alone == many, "{shape:?} {smoothing}");
         }
-        let alone = all(&|margins, dlogits| problem.forward_backward(&Sequential, output(margins), dlogits).unwrap());
-        let many = all(&|margins, dlogits| problem.forward_backward(&Backwards, output(margins), dlogits).unwrap());
-        assert!(alone == many, "{shape:?}");
+    }
+}
+
+/// Streaming starts where a line of the output does, so the groups in which classes are computed depend on its address.
+#[test]
+fn the_address_of_the_gradient_does_not_change_its_bits() {
+    fn check<T: Element>(shape: [usize; 3]) {
+        let rows = shape[0] * shape[2];
+        let logits: Vec<T> =
+            (0..rows * shape[1]).map(|i| T::from_f64((f64::from(i as u32) * 0.713).sin() * 9.0)).collect();
+        let labels: Vec<i64> = (0..rows).map(|row| (row * 37 % shape[1]) as i64).collect();
+        let weights: Vec<T> = (0..shape[1]).map(|class| T::from_f64((class % 5) as f64)).collect();
+        for (smoothing, weights) in [(0.0, None), (0.1, None), (0.1, Some(&weights[..]))] {
+            let loss = EncouragingLoss::builder().label_smoothing(smoothing).build().unwrap();
+            let shape = Shape::new(&shape).unwrap();
+            let problem = Problem::new(&loss, shape, &logits, &labels, weights, None).unwrap();
+            let gradient = |offset: usize, stream: bool| {
+                let mut buffer = vec![T::from_f64(9.0); logits.len() + offset];
+                let mut gradient = GradientJob::new(Output::new(&mut buffer[offset..]), None, None, 1.0);
+                gradient.stream = stream;
+                let job = Job { losses: None, margins: None, forward: true, gradient: Some(gradient) };
+                problem.run(&Sequential, &job).unwrap();
+                buffer[offset..].iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>()
+            };
+            let expected = gradient(0, false);
+            for offset in [0, 1, 3, 8, 13, 21, 32] {
+                assert!(gradient(offset, true) == expected, "{shape:?} {smoothing} {offset}");
+            }
+        }
+    }
+    for shape in [[3, 1000, 1], [3, 5003, 1], [2, 21, 333], [30, 9, 1]] {
+        check::<f32>(shape);
+        check::<f64>(shape);
+        check::<f16>(shape);
+        check::<bf16>(shape);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::loss::element::{Arithmetic, Real};
 /// Half of the second cache of the machines we know.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// Numbers that are transposed at a time.
-const STAGED: usize = 1024;
+pub const STAGED: usize = 1024;
 /// Runs between the one that is fetched and the one that is loaded: they lie too far apart for the machine to see them
 /// coming, and so that more of them would displace each other in the caches.
 const RUNS_AHEAD: usize = 4;
@@ -149,13 +149,13 @@ impl Tile {
     }
 
     /// Rows of the scratch area: whole registers, and not a power of two apart, where they would share cache lines.
-    fn pitch(&self) -> usize {
+    pub fn pitch(&self) -> usize {
         let whole = self.rows().next_multiple_of(MOST_LANES);
         if whole.is_multiple_of(64) { whole + MOST_LANES } else { whole }
     }
 
     /// Classes that fit the scratch area.
-    fn chunk(&self, number_bytes: usize) -> usize {
+    pub fn chunk(&self, number_bytes: usize) -> usize {
         (SCRATCH_BYTES / number_bytes / self.pitch()).min(self.classes)
     }
 

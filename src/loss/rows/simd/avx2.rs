@@ -12,7 +12,7 @@ pub struct Avx2;
 macro_rules! vector {
     ($name:ident, $real:ty, $register:ty, $lanes:expr, $mantissa:expr, $bias:expr,
      $set1:ident $loadu:ident $storeu:ident $stream:ident $add:ident $sub:ident $mul:ident $div:ident $fmadd:ident
-     $max:ident $cmp:ident $blend:ident $bits:ident $float:ident $shift:ident $add_int:ident $set1_int:ident) => {
+     $max:ident $cmp:ident $blend:ident $bits:ident $float:ident $shift:ident $add_int:ident $set1_int:ident $movemask:ident) => {
         #[derive(Clone, Copy)]
         pub struct $name($register);
 
@@ -70,6 +70,10 @@ macro_rules! vector {
                 unsafe { $name($blend(no.0, yes.0, $cmp::<_CMP_EQ_OQ>(self.0, to.0))) }
             }
             #[inline(always)]
+            unsafe fn any_above(self, bound: Self) -> bool {
+                unsafe { $movemask($cmp::<_CMP_GT_OQ>(self.0, bound.0)) != 0 }
+            }
+            #[inline(always)]
             unsafe fn scale(self, rounded: Self, _: Self) -> Self {
                 unsafe {
                     let power = $add_int($shift::<$mantissa>($bits(rounded.0)), $set1_int($bias << $mantissa));
@@ -83,11 +87,11 @@ macro_rules! vector {
 vector!(F32x8, f32, __m256, 8, 23, 127,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_stream_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
     _mm256_div_ps _mm256_fmadd_ps _mm256_max_ps _mm256_cmp_ps _mm256_blendv_ps _mm256_castps_si256
-    _mm256_castsi256_ps _mm256_slli_epi32 _mm256_add_epi32 _mm256_set1_epi32);
+    _mm256_castsi256_ps _mm256_slli_epi32 _mm256_add_epi32 _mm256_set1_epi32 _mm256_movemask_ps);
 vector!(F64x4, f64, __m256d, 4, 52, 1023,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_stream_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
     _mm256_div_pd _mm256_fmadd_pd _mm256_max_pd _mm256_cmp_pd _mm256_blendv_pd _mm256_castpd_si256
-    _mm256_castsi256_pd _mm256_slli_epi64 _mm256_add_epi64 _mm256_set1_epi64x);
+    _mm256_castsi256_pd _mm256_slli_epi64 _mm256_add_epi64 _mm256_set1_epi64x _mm256_movemask_pd);
 
 /// To nearest, ties to even; a NaN keeps the upper half of its payload and is made quiet.
 #[inline(always)]

@@ -70,6 +70,10 @@ macro_rules! vector {
                 unsafe { $name($blend($cmp::<_CMP_EQ_OQ>(self.0, to.0), no.0, yes.0)) }
             }
             #[inline(always)]
+            unsafe fn any_above(self, bound: Self) -> bool {
+                unsafe { $cmp::<_CMP_GT_OQ>(self.0, bound.0) != 0 }
+            }
+            #[inline(always)]
             unsafe fn scale(self, _: Self, n: Self) -> Self {
                 unsafe { $name($scalef(self.0, n.0)) }
             }
