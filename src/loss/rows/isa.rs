@@ -14,7 +14,9 @@ pub enum Isa {
     Avx2,
     /// NEON (64-bit ARM).
     Neon,
-    /// What every machine of the target has; SSE2 on x86-64.
+    /// SSE2, which every x86-64 has.
+    Sse2,
+    /// Plain Rust, on other targets than those of the sets above.
     Portable,
 }
 
@@ -22,7 +24,8 @@ impl Isa {
     /// The instruction sets of this machine, the best one first.
     #[must_use]
     pub fn available() -> Vec<Isa> {
-        [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable].into_iter().filter(|isa| isa.is_available()).collect()
+        let all = [Isa::Avx512, Isa::Avx2, Isa::Sse2, Isa::Neon, Isa::Portable];
+        all.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// The best instruction set of this machine.
@@ -30,7 +33,7 @@ impl Isa {
     pub fn detect() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let sets = [Isa::Avx512, Isa::Avx2, Isa::Neon];
+            let sets = [Isa::Avx512, Isa::Avx2, Isa::Sse2, Isa::Neon];
             sets.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
         })
     }
@@ -53,7 +56,10 @@ impl Isa {
             }
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,
-            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Sse2 => true,
+            // tests run it everywhere
+            Isa::Portable => cfg!(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64")))),
             #[allow(unreachable_patterns, reason = "which sets are left depends on the target")]
             _ => false,
         }
@@ -66,6 +72,7 @@ impl fmt::Display for Isa {
             Isa::Avx512 => "AVX-512",
             Isa::Avx2 => "AVX2",
             Isa::Neon => "NEON",
+            Isa::Sse2 => "SSE2",
             Isa::Portable => "portable",
         })
     }
@@ -101,7 +108,14 @@ macro_rules! with_isa {
                     $crate::loss::rows::Isa::Avx2 => avx2::<$t>($($arg),*),
                     #[cfg(target_arch = "aarch64")]
                     $crate::loss::rows::Isa::Neon => $body::<$crate::loss::rows::simd::neon::Neon, $t>($($arg),*),
-                    _ => $body::<$crate::loss::rows::simd::portable::Portable, $t>($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::loss::rows::Isa::Sse2 => $body::<$crate::loss::rows::simd::sse2::Sse2, $t>($($arg),*),
+                    #[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+                    $crate::loss::rows::Isa::Portable => {
+                        $body::<$crate::loss::rows::simd::portable::Portable, $t>($($arg),*)
+                    }
+                    #[allow(unreachable_patterns, reason = "which sets are left depends on the target")]
+                    isa => unreachable!("{isa} is not available here"),
                 }
             }
         }

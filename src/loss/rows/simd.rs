@@ -25,7 +25,10 @@ pub mod avx2;
 pub mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
+#[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), allow(dead_code, reason = "for other targets"))]
 pub mod portable;
+#[cfg(target_arch = "x86_64")]
+pub mod sse2;
 
 use half::{bf16, f16};
 

@@ -1,5 +1,5 @@
-//! Plain Rust, for machines that have none of the other instruction sets: arrays that the compiler puts into whatever
-//! registers there are (SSE2 on x86-64).
+//! Plain Rust, for targets that have none of the other instruction sets: arrays that the compiler puts into whatever
+//! registers there are.
 
 use half::{bf16, f16};
 
@@ -83,12 +83,12 @@ impl<R: Real + Exponential, const N: usize> Vector for Lanes<R, N> {
 // Functions of their own, because they are long and used in many places; machines where f16 matters have an instruction.
 
 #[inline(never)]
-fn widen(x: [f16; 4]) -> [f32; 4] {
+pub fn widen(x: [f16; 4]) -> [f32; 4] {
     x.map(f16::to_f32_const)
 }
 
 #[inline(never)]
-fn narrow(x: [f32; 4]) -> [f16; 4] {
+pub fn narrow(x: [f32; 4]) -> [f16; 4] {
     x.map(f16::from_f32_const)
 }
 
