@@ -212,23 +212,21 @@ pub fn whole_lines<T>(output: *mut T, count: usize) -> Range<usize> {
 ///
 /// # Safety
 /// `from` and `to` are valid for as many.
-#[inline(never)]
+#[inline(always)]
 pub unsafe fn copy_few<R: Copy>(mut from: *const R, mut to: *mut R, count: usize) {
-    for some in [8, 4, 2, 1] {
-        if count & some == 0 {
-            continue;
-        }
-        // SAFETY: the caller's.
-        unsafe {
-            match some {
-                8 => to.cast::<[R; 8]>().write_unaligned(from.cast::<[R; 8]>().read_unaligned()),
-                4 => to.cast::<[R; 4]>().write_unaligned(from.cast::<[R; 4]>().read_unaligned()),
-                2 => to.cast::<[R; 2]>().write_unaligned(from.cast::<[R; 2]>().read_unaligned()),
-                _ => to.write(from.read()),
+    macro_rules! copy {
+        ($($some:literal)*) => {$(
+            if count & $some != 0 {
+                // SAFETY: the caller's.
+                unsafe {
+                    to.cast::<[R; $some]>().write_unaligned(from.cast::<[R; $some]>().read_unaligned());
+                    (from, to) = (from.add($some), to.add($some));
+                }
             }
-            (from, to) = (from.add(some), to.add(some));
-        }
+        )*};
     }
+    copy!(8 4 2 1);
+    let _ = (from, to);
 }
 
 /// Zeros to `output[..len]`.

@@ -527,7 +527,7 @@ unsafe fn store_in<S: Simd, T: Packed>(
                 for b in 0..tile.batches {
                     let from = numbers.add((class - start) * tile.pitch() + b * tile.run);
                     let (factors, to) = (factors.add(b * tile.run), output.add(tile.index(b, class)));
-                    narrow::<S, T>(from, factors, 1, to, tile.run, stream);
+                    narrow::<S, T, true>(from, factors, to, tile.run, stream);
                 }
             }
             return;
@@ -536,16 +536,15 @@ unsafe fn store_in<S: Simd, T: Packed>(
             let mut row = 0;
             while row < tile.rows() {
                 let number = numbers.add(class * tile.pitch() + row);
-                scaled::<S, T>(number, factors.add(row)).store(number);
+                scaled::<S, T, true>(number, factors.add(row)).store(number);
                 row += lanes;
             }
         }
-        let ones = [T::Compute::ONE; MOST_LANES];
         let mut pieces = 0;
         while let Some(piece) = tile.piece(start, end, pieces) {
             piece.gather(tile, start, numbers, staged);
             let to = output.add(tile.index(piece.batch, piece.start));
-            narrow::<S, T>(staged, ones.as_ptr(), 0, to, piece.len(tile), stream);
+            narrow::<S, T, false>(staged, staged, to, piece.len(tile), stream);
             pieces += 1;
         }
     }
@@ -578,28 +577,34 @@ unsafe fn widen<S: Simd, T: Packed>(from: *const T, to: *mut T::Compute, count: 
     }
 }
 
-/// factor · number, and 0 where the factor is 0: what an ignored row holds may be no number.
+/// factor · number if `SCALE`, and 0 where the factor is 0: what an ignored row holds may be no number.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn scaled<S: Simd, T: Packed>(numbers: *const T::Compute, factors: *const T::Compute) -> T::Vector<S> {
+unsafe fn scaled<S: Simd, T: Packed, const SCALE: bool>(
+    numbers: *const T::Compute,
+    factors: *const T::Compute,
+) -> T::Vector<S> {
     // SAFETY: the caller's.
     unsafe {
+        let number = T::Vector::<S>::load(numbers);
+        if !SCALE {
+            return number;
+        }
         let (factor, zero) = (T::Vector::<S>::load(factors), T::Vector::<S>::splat(T::Compute::ZERO));
-        factor.if_equal(zero, zero, factor.mul(T::Vector::<S>::load(numbers)))
+        factor.if_equal(zero, zero, factor.mul(number))
     }
 }
 
-/// Stores `count` numbers, each times its factor; with `step` 0 there is one register of factors for all of them.
+/// Stores `count` numbers, each times its factor if `SCALE`.
 ///
 /// # Safety
 /// As [`Vector`].
 #[inline(always)]
-unsafe fn narrow<S: Simd, T: Packed>(
+unsafe fn narrow<S: Simd, T: Packed, const SCALE: bool>(
     from: *const T::Compute,
     factors: *const T::Compute,
-    step: usize,
     to: *mut T,
     count: usize,
     stream: bool,
@@ -610,22 +615,42 @@ unsafe fn narrow<S: Simd, T: Packed>(
         let whole = if stream { whole_lines(to, count) } else { 0..0 };
         let mut at = whole.start;
         while at < whole.end {
-            T::stream::<S>(scaled::<S, T>(from.add(at), factors.add(at * step)), to.add(at));
+            T::stream::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
             at += lanes;
         }
         for (mut at, end) in [(0, whole.start), (whole.end, count)] {
             while at + lanes <= end {
-                T::store::<S>(scaled::<S, T>(from.add(at), factors.add(at * step)), to.add(at));
+                T::store::<S>(scaled::<S, T, SCALE>(from.add(at), factors.add(at)), to.add(at));
                 at += lanes;
             }
-            if at < end {
-                let (mut numbers, mut few_factors) = ([T::Compute::ZERO; MOST_LANES], [T::Compute::ONE; MOST_LANES]);
-                let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
-                copy_few(from.add(at), numbers.as_mut_ptr(), end - at);
-                copy_few(factors.add(at * step), few_factors.as_mut_ptr(), end - at);
-                T::store::<S>(scaled::<S, T>(numbers.as_ptr(), few_factors.as_ptr()), few.as_mut_ptr().cast());
-                copy_few(few.as_ptr().cast(), to.add(at), end - at);
-            }
+            narrow_few::<S, T, SCALE>(from.add(at), factors.add(at), to.add(at), end - at);
         }
+    }
+}
+
+/// [`narrow`] for fewer numbers than a register has.
+///
+/// # Safety
+/// As [`Vector`].
+#[inline(always)]
+unsafe fn narrow_few<S: Simd, T: Packed, const SCALE: bool>(
+    from: *const T::Compute,
+    factors: *const T::Compute,
+    to: *mut T,
+    count: usize,
+) {
+    if count == 0 {
+        return;
+    }
+    let (mut numbers, mut multipliers) = ([T::Compute::ZERO; MOST_LANES], [T::Compute::ZERO; MOST_LANES]);
+    let mut few = MaybeUninit::<[T; MOST_LANES]>::uninit();
+    // SAFETY: the caller's; the arrays hold a register.
+    unsafe {
+        copy_few(from, numbers.as_mut_ptr(), count);
+        if SCALE {
+            copy_few(factors, multipliers.as_mut_ptr(), count);
+        }
+        T::store::<S>(scaled::<S, T, SCALE>(numbers.as_ptr(), multipliers.as_ptr()), few.as_mut_ptr().cast());
+        copy_few(few.as_ptr().cast(), to, count);
     }
 }
