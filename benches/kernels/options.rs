@@ -23,7 +23,7 @@ pub struct Options {
     /// Numbers of threads.
     #[arg(long, value_delimiter = ',', default_values_t = default_threads())]
     pub threads: Vec<usize>,
-    /// Instruction sets of this machine, as avx2,portable [default: the best], or "all".
+    /// Instruction sets of this machine, as avx2,sse2 [default: the best], or "all".
     #[arg(long, value_delimiter = ',')]
     pub isa: Vec<String>,
     /// One buffer again and again instead of buffers that are together larger than four times the last-level cache.

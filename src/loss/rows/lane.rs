@@ -4,70 +4,103 @@
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::exp::Exponential;
+use super::exp::{Exponential, horner};
 use super::simd::Vector;
 use crate::loss::element::{Arithmetic, sealed::Sealed};
 
 /// Polynomials for a precision: enough terms for what rounding the results to the type leaves.
+///
+/// # Safety
+/// As [`Vector`].
 pub trait Precision: Copy + 'static {
-    /// e^r = 1 + r + r²·(…) for |r| ≤ ln 2 / 2: 1/k!, the last first.
-    const EXP: &'static [f64];
-    /// artanh(s)/s in s² for |s| ≤ 3 − 2√2: 1/(2k + 1), the last first.
-    const ARTANH: &'static [f64];
-    /// artanh(s)/s in s² for 0 ≤ s ≤ 1/3.
-    const ARTANH_THIRD: &'static [f64];
-    /// cos y in y² for |y| ≤ π/2: ±1/(2k)!, the last first.
-    const COS: &'static [f64];
+    /// (e^r − 1 − r)/r² for |r| ≤ ln 2 / 2: 1/k! from k = 2.
+    unsafe fn exp<V: Vector<Real = f64>>(r: V) -> V;
+    /// artanh(s)/s for |s| ≤ 3 − 2√2, given s²: 1/(2k + 1).
+    unsafe fn artanh<V: Vector<Real = f64>>(square: V) -> V;
+    /// artanh(s)/s for 0 ≤ s ≤ 1/3, given s².
+    unsafe fn artanh_third<V: Vector<Real = f64>>(square: V) -> V;
+    /// cos y for |y| ≤ π/2, given y²: ±1/(2k)!.
+    unsafe fn cos<V: Vector<Real = f64>>(square: V) -> V;
 }
 
-/// 1/(2k + 1) from k = N − 1 to 0.
-const fn odd_reciprocals<const N: usize>() -> [f64; N] {
-    let mut terms = [0.0; N];
-    let mut k = 0;
-    while k < N {
-        terms[N - 1 - k] = 1.0 / (2 * k + 1) as f64;
-        k += 1;
-    }
-    terms
-}
-
-/// (−1)^k/(2k)! from k = N − 1 to 0.
-const fn cosine_terms<const N: usize>() -> [f64; N] {
-    let mut terms = [0.0; N];
-    let mut term = 1.0;
-    let mut k = 0;
-    while k < N {
-        terms[N - 1 - k] = term;
-        term /= -(((2 * k + 1) * (2 * k + 2)) as f64);
-        k += 1;
-    }
-    terms
+/// Σ x^k/(2k + 1), from the divisors of the last term to the first.
+macro_rules! odd_reciprocals {
+    ($x:expr, $($divisor:literal)*) => { horner!(V, $x, $(1.0 / $divisor),*) };
 }
 
 /// 1e-9, a fiftieth of what rounding to float32 leaves.
 impl Precision for f32 {
-    // r⁹/9! = 2e-10
-    const EXP: &'static [f64] = {
-        let all = <f64 as Exponential>::COEFFICIENTS.as_slice();
-        all.split_at(all.len() - 7).1
-    };
-    // s¹⁰/11 = 2e-9 of a logarithm that is a summand of m
-    const ARTANH: &'static [f64] = &odd_reciprocals::<6>();
-    // s¹⁸/19 = 1.4e-10
-    const ARTANH_THIRD: &'static [f64] = &odd_reciprocals::<9>();
-    // y¹⁶/16! = 7e-11
-    const COS: &'static [f64] = &cosine_terms::<9>();
+    #[inline(always)]
+    unsafe fn exp<V: Vector<Real = f64>>(r: V) -> V {
+        // r⁹/9! = 2e-10
+        horner!(V, r, 1.0 / 40_320.0, 1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0)
+    }
+    #[inline(always)]
+    unsafe fn artanh<V: Vector<Real = f64>>(square: V) -> V {
+        // s¹²/13 = 5e-11
+        odd_reciprocals!(square, 11.0 9.0 7.0 5.0 3.0 1.0)
+    }
+    #[inline(always)]
+    unsafe fn artanh_third<V: Vector<Real = f64>>(square: V) -> V {
+        // s¹⁸/19 = 1.4e-10
+        odd_reciprocals!(square, 17.0 15.0 13.0 11.0 9.0 7.0 5.0 3.0 1.0)
+    }
+    #[inline(always)]
+    unsafe fn cos<V: Vector<Real = f64>>(square: V) -> V {
+        // y¹⁸/18! = 5e-13
+        horner!(
+            V,
+            square,
+            1.0 / 20_922_789_888_000.0,
+            -1.0 / 87_178_291_200.0,
+            1.0 / 479_001_600.0,
+            -1.0 / 3_628_800.0,
+            1.0 / 40_320.0,
+            -1.0 / 720.0,
+            1.0 / 24.0,
+            -1.0 / 2.0,
+            1.0
+        )
+    }
 }
 
 /// Within 4 ulp.
 impl Precision for f64 {
-    const EXP: &'static [f64] = <f64 as Exponential>::COEFFICIENTS.as_slice();
-    // s²²/23 = 7e-19
-    const ARTANH: &'static [f64] = &odd_reciprocals::<11>();
-    // s³²/33 = 2e-17
-    const ARTANH_THIRD: &'static [f64] = &odd_reciprocals::<16>();
-    // y²²/22! = 2e-17
-    const COS: &'static [f64] = &cosine_terms::<12>();
+    #[inline(always)]
+    unsafe fn exp<V: Vector<Real = f64>>(r: V) -> V {
+        // SAFETY: the caller's.
+        unsafe { f64::polynomial(r) }
+    }
+    #[inline(always)]
+    unsafe fn artanh<V: Vector<Real = f64>>(square: V) -> V {
+        // s²²/23 = 7e-19
+        odd_reciprocals!(square, 21.0 19.0 17.0 15.0 13.0 11.0 9.0 7.0 5.0 3.0 1.0)
+    }
+    #[inline(always)]
+    unsafe fn artanh_third<V: Vector<Real = f64>>(square: V) -> V {
+        // s³²/33 = 2e-17
+        odd_reciprocals!(square, 31.0 29.0 27.0 25.0 23.0 21.0 19.0 17.0 15.0 13.0 11.0 9.0 7.0 5.0 3.0 1.0)
+    }
+    #[inline(always)]
+    unsafe fn cos<V: Vector<Real = f64>>(square: V) -> V {
+        // y²⁴/24! = 8e-20
+        horner!(
+            V,
+            square,
+            -1.0 / 1_124_000_727_777_607_680_000.0,
+            1.0 / 2_432_902_008_176_640_000.0,
+            -1.0 / 6_402_373_705_728_000.0,
+            1.0 / 20_922_789_888_000.0,
+            -1.0 / 87_178_291_200.0,
+            1.0 / 479_001_600.0,
+            -1.0 / 3_628_800.0,
+            1.0 / 40_320.0,
+            -1.0 / 720.0,
+            1.0 / 24.0,
+            -1.0 / 2.0,
+            1.0
+        )
+    }
 }
 
 /// A register of rows' numbers, computed with to the precision of `P`.
@@ -89,16 +122,6 @@ impl<V: Vector<Real = f64>, P: Precision> Lane<V, P> {
         Lane::new(unsafe { self.0.mul_add(factor.0, summand.0) })
     }
 
-    /// Σ c_i·x^i, the last coefficient first.
-    #[inline(always)]
-    fn polynomial(self, coefficients: &[f64]) -> Self {
-        let mut sum = Lane::from_f64(coefficients[0]);
-        for &c in &coefficients[1..] {
-            sum = sum.mul_add(self, Lane::from_f64(c));
-        }
-        sum
-    }
-
     /// The natural logarithm of positive normal numbers: x = 2^k·u with u in [√½, √2), ln u = 2·artanh((u − 1)/(u + 1)).
     #[inline(always)]
     pub fn ln(self) -> Self {
@@ -111,7 +134,9 @@ impl<V: Vector<Real = f64>, P: Precision> Lane<V, P> {
         let k = limit.if_less(fraction, exponent + one, exponent);
         let s: Self = (u - one) / (u + one);
         let [high, low] = <f64 as Exponential>::MINUS_LN_2;
-        let small = (s + s) * (s * s).polynomial(P::ARTANH) - k * Lane::from_f64(low);
+        // SAFETY: the instruction set is available (see `Lane`).
+        let series: Self = Lane::new(unsafe { P::artanh((s * s).0) });
+        let small = (s + s) * series - k * Lane::from_f64(low);
         small - k * Lane::from_f64(high)
     }
 }
@@ -154,7 +179,9 @@ impl<V: Vector<Real = f64> + 'static, P: Precision> Arithmetic for Lane<V, P> {
         let n = rounded - rounder;
         let [high, low] = f64::MINUS_LN_2;
         let r: Self = n.mul_add(Lane::from_f64(low), n.mul_add(Lane::from_f64(high), self));
-        let e = r.polynomial(P::EXP).mul_add(r * r, r) + Lane::from_f64(1.0);
+        // SAFETY: the instruction set is available (see `Lane`).
+        let series: Self = Lane::new(unsafe { P::exp(r.0) });
+        let e = series.mul_add(r * r, r) + Lane::from_f64(1.0);
         // SAFETY: the instruction set is available (see `Lane`).
         let y = Lane::new(unsafe { e.0.scale(rounded.0, n.0) });
         self.if_less(Lane::from_f64(f64::LOWEST), Lane::from_f64(0.0), y)
@@ -163,13 +190,15 @@ impl<V: Vector<Real = f64> + 'static, P: Precision> Arithmetic for Lane<V, P> {
     #[inline(always)]
     fn ln_1p(self) -> Self {
         let s = self / (Lane::from_f64(2.0) + self);
-        (s + s) * (s * s).polynomial(P::ARTANH_THIRD)
+        // SAFETY: the instruction set is available (see `Lane`).
+        (s + s) * Lane::new(unsafe { P::artanh_third((s * s).0) })
     }
     /// sin x = cos(π/2 − x)
     #[inline(always)]
     fn sin(self) -> Self {
         let y = Lane::from_f64(std::f64::consts::FRAC_PI_2) - self;
-        (y * y).polynomial(P::COS)
+        // SAFETY: the instruction set is available (see `Lane`).
+        Lane::new(unsafe { P::cos((y * y).0) })
     }
     #[inline(always)]
     fn abs(self) -> Self {

@@ -13,6 +13,21 @@ use crate::loss::element::{Arithmetic, Real};
 const LARGEST_EXCESS: f64 = 16.0;
 /// Registers that are looked at together.
 const GROUP: usize = 4;
+
+/// The body once for each register of a group: written out, since only then the group stays in registers where the
+/// compiler optimises for size.
+macro_rules! each_of_group {
+    ($i:ident => $body:block) => {{
+        each_of_group!(0 $i $body);
+        each_of_group!(1 $i $body);
+        each_of_group!(2 $i $body);
+        each_of_group!(3 $i $body);
+    }};
+    ($number:literal $i:ident $body:block) => {
+        let $i: usize = $number;
+        $body
+    };
+}
 /// Added to squares, so that they do not become subnormal, which is slow on some machines.
 const TINY: f64 = 1e-30;
 
@@ -251,39 +266,37 @@ impl<V: Vector> Lanes<V> {
             let mut z = [reference; GROUP];
             let mut d = [reference; GROUP];
             let mut e = [reference; GROUP];
-            for i in 0..GROUP {
+            each_of_group!(i => {
                 z[i] = V::load(piece.logits.add(at + i * V::LANES));
                 d[i] = z[i].sub(reference);
-            }
+            });
             if holds(piece.without, at, GROUP * V::LANES) {
                 let masked = V::splat(V::Real::NEG_INFINITY);
-                for (i, z) in z.iter_mut().enumerate() {
+                each_of_group!(i => {
                     let at = at + i * V::LANES;
-                    *z = replace(replace(*z, at, piece.without[0], masked), at, piece.without[1], masked);
-                }
+                    z[i] = replace(replace(z[i], at, piece.without[0], masked), at, piece.without[1], masked);
+                });
             }
-            for i in 0..GROUP {
+            each_of_group!(i => {
                 self.largest = z[i].max(self.largest);
                 e[i] = exp(z[i].sub(reference));
-            }
+            });
             if !piece.kept.is_null() {
-                for (i, e) in e.into_iter().enumerate() {
-                    e.store(piece.kept.add(at + i * V::LANES));
-                }
+                each_of_group!(i => { e[i].store(piece.kept.add(at + i * V::LANES)); });
             }
             self.sum = self.sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
             if piece.weights.is_null() {
                 self.distance = self.distance.add(d[0].add(d[1]).add(d[2].add(d[3])));
                 if log {
-                    for e in e {
-                        let square = e.mul_add(e, tiny);
+                    each_of_group!(i => {
+                        let square = e[i].mul_add(e[i], tiny);
                         self.powers[1] = self.powers[1].add(square);
-                        self.powers[2] = square.mul_add(e, self.powers[2]);
-                    }
+                        self.powers[2] = square.mul_add(e[i], self.powers[2]);
+                    });
                 }
                 return;
             }
-            for i in 0..GROUP {
+            each_of_group!(i => {
                 let w = V::load(piece.weights.add(at + i * V::LANES));
                 self.weight = self.weight.add(w);
                 self.distance = w.mul_add(d[i], self.distance);
@@ -294,7 +307,7 @@ impl<V: Vector> Lanes<V> {
                     self.powers[1] = w.mul_add(square, self.powers[1]);
                     self.powers[2] = weighted.mul_add(square, self.powers[2]);
                 }
-            }
+            });
         }
     }
 }
@@ -366,9 +379,7 @@ unsafe fn below<V: Vector>(group: *const V::Real, end: V) -> bool {
     // SAFETY: the caller's.
     unsafe {
         let mut largest = V::load(group);
-        for i in 1..GROUP {
-            largest = V::load(group.add(i * V::LANES)).max(largest);
-        }
+        each_of_group!(i => { largest = V::load(group.add(i * V::LANES)).max(largest); });
         !largest.any_above(end)
     }
 }
@@ -513,7 +524,8 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
         let series_end = T::Vector::<S>::splat(series_end);
         let factor = T::Vector::<S>::splat(gradient.factor);
         let share = T::Vector::<S>::splat(gradient.share);
-        let series = gradient.series.map(|c| T::Vector::<S>::splat(c));
+        let [first, second, third] = gradient.series;
+        let series = [T::Vector::<S>::splat(first), T::Vector::<S>::splat(second), T::Vector::<S>::splat(third)];
         let weighted = !piece.weights.is_null();
         let streamed = if stream { whole_lines(to, piece.len) } else { 0..piece.len };
         let mut at = 0;
@@ -521,21 +533,19 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
             let whole = at >= streamed.start && at + GROUP * lanes <= streamed.end;
             if whole && !holds(piece.without, at, GROUP * lanes) {
                 let mut e = [zero; GROUP];
-                for (i, e) in e.iter_mut().enumerate() {
-                    *e = exponentials(piece, at + i * lanes, reference);
-                }
+                each_of_group!(i => { e[i] = exponentials(piece, at + i * lanes, reference); });
                 let largest = e[0].max(e[1]).max(e[2].max(e[3]));
                 if !largest.any_above(series_end) {
-                    for e in e {
+                    each_of_group!(i => {
                         let w = if weighted { T::Vector::<S>::load(piece.weights.add(at)) } else { one };
-                        let g = from_series(e, w, factor, share, &series, weighted);
+                        let g = from_series(e[i], w, factor, share, &series, weighted);
                         if stream {
                             T::stream::<S>(g, to.add(at));
                         } else {
                             T::store::<S>(g, to.add(at));
                         }
                         at += lanes;
-                    }
+                    });
                     continue;
                 }
             }
@@ -559,7 +569,8 @@ unsafe fn gradient_in<S: Simd, T: Packed>(
                 let whole = e.mul(factor).sub(w.mul(T::Vector::<S>::splat(gradient.bonus_share).mul_add(r, share)));
                 // the same bits as in a group without a larger one
                 let g = series_end.if_less(e, whole, from_series(e, w, factor, share, &series, weighted));
-                let [label, top] = gradient.without.map(|g| T::Vector::<S>::splat(g));
+                let [label, top] = gradient.without;
+                let (label, top) = (T::Vector::<S>::splat(label), T::Vector::<S>::splat(top));
                 let g = replace(replace(g, from, piece.without[0], label), from, piece.without[1], top);
                 let count = lanes.min(stop - at);
                 if stream && (from < at || count < lanes) {
