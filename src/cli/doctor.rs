@@ -9,6 +9,7 @@ use serde_json::json;
 use super::exit::WrongInput;
 use super::lib;
 use super::output::{Page, print};
+use crate::loss::Isa;
 use crate::runtime::library::driver::{CudaDriver, cuda_driver};
 use crate::runtime::library::python::{Interpreter, interpreters};
 use crate::runtime::library::registration::registers;
@@ -154,6 +155,7 @@ impl Findings {
             "command": "doctor",
             "report": {
                 "system": system(),
+                "kernels": Isa::detect().to_string(),
                 "plugin": self.plugin,
                 "onnxruntime": {
                     "oldest": library::OLDEST,
@@ -172,6 +174,7 @@ impl Findings {
 
     fn show(&self, page: &mut Page) {
         page.heading(&format!("elonnx {} on {}", env!("CARGO_PKG_VERSION"), system()));
+        page.row("kernels", &Isa::detect().to_string());
 
         page.blank();
         page.heading("Plugin");

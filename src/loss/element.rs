@@ -95,10 +95,6 @@ real!(f32, f64);
 
 /// An element type of logits: `f16`, `bf16`, `f32` or `f64`.
 pub trait Element: sealed::Sealed + Packed + Send + Sync + std::fmt::Debug + 'static {
-    /// The exact value.
-    fn widen(self) -> Self::Compute;
-    /// The nearest number of this type.
-    fn narrow(x: Self::Compute) -> Self;
     /// The exact value as `f64`.
     fn to_f64(self) -> f64;
     /// The number of this type nearest to x.
@@ -106,16 +102,8 @@ pub trait Element: sealed::Sealed + Packed + Send + Sync + std::fmt::Debug + 'st
 }
 
 macro_rules! element {
-    ($t:ty, $compute:ty, $widen:expr, $narrow:expr, $to:expr, $from:expr) => {
+    ($t:ty, $to:expr, $from:expr) => {
         impl Element for $t {
-            #[inline]
-            fn widen(self) -> $compute {
-                $widen(self)
-            }
-            #[inline]
-            fn narrow(x: $compute) -> Self {
-                $narrow(x)
-            }
             #[inline]
             fn to_f64(self) -> f64 {
                 $to(self)
@@ -127,10 +115,10 @@ macro_rules! element {
         }
     };
 }
-element!(f16, f32, f16::to_f32, f16::from_f32, f16::to_f64, f16::from_f64);
-element!(bf16, f32, bf16::to_f32, bf16::from_f32, bf16::to_f64, bf16::from_f64);
-element!(f32, f32, |x| x, |x| x, f64::from, |x| x as f32);
-element!(f64, f64, |x| x, |x| x, |x| x, |x| x);
+element!(f16, f16::to_f64, f16::from_f64);
+element!(bf16, bf16::to_f64, bf16::from_f64);
+element!(f32, f64::from, |x| x as f32);
+element!(f64, |x| x, |x| x);
 
 /// An element type of labels: `i32` or `i64`.
 pub trait Label: sealed::Sealed + Copy + Into<i64> + Send + Sync + 'static {
