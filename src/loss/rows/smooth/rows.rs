@@ -54,6 +54,8 @@ fn piece_end(start: usize, len: usize) -> usize {
 }
 
 impl<T: Element> Problem<'_, T> {
+    // its room is on the stack, and a page of that costs the smallest calls some nanoseconds: never in a caller's frame
+    #[inline(never)]
     pub(super) fn run_smooth_rows(
         &self,
         range: Range<usize>,

@@ -48,6 +48,8 @@ struct Work<R> {
 
 impl<T: Element> Problem<'_, T> {
     /// `R` is the type computed in.
+    // its room is on the stack, and a page of that costs the smallest calls some nanoseconds: never in a caller's frame
+    #[inline(never)]
     pub(super) fn run_smooth_tiles<R: Real + Packed<Compute = R>>(
         &self,
         units: Range<usize>,
