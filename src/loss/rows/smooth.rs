@@ -51,7 +51,7 @@ use crate::loss::error::LossError;
 use facts::{Facts, Smoothing};
 
 /// Up to so many classes f64 is computed in: see above.
-const FEW_CLASSES: usize = 3;
+const FEW_CLASSES: usize = 8;
 
 /// A batch of rows on its way to loss and gradient.
 struct Rows {
