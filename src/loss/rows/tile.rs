@@ -14,7 +14,7 @@ use super::isa::{Isa, with_isa};
 use super::simd::{MOST_LANES, Packed, Simd, Vector};
 use crate::loss::element::{Arithmetic, Real};
 
-/// Half of the second cache of the machines we know.
+/// A part of the second cache of the machines we know, and little enough for the stack of a thread.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// Numbers that are transposed at a time.
 pub const STAGED: usize = 1024;
