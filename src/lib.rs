@@ -8,12 +8,23 @@
 //! | [`model`] | ONNX files: messages, lazy document, edit, write |
 //! | [`rewrite`] | graph → graph: finds losses, swaps them, function bodies |
 //! | `runtime` | ONNX Runtime: the ops on its C tables, the plugin, `ort` sessions |
+//! | [`metrics`] | AUROC, FPR95, calibration error, bootstrap intervals |
+//! | `data` | samples in: tensors in batches from npy, npz, idx, CSV, images |
+//! | `edge` | scores of a classifier with tract: load, score, calibrate, evaluate |
+//! | `report` | pages and pictures of an evaluation |
 //! | `cli` | the `elonnx` command |
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+#[cfg(feature = "edge")]
+pub mod data;
+#[cfg(feature = "edge")]
+pub mod edge;
 pub mod loss;
+pub mod metrics;
 pub mod model;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod rewrite;
 #[cfg(feature = "runtime")]
 pub mod runtime;

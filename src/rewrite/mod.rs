@@ -15,6 +15,7 @@ mod patch;
 mod plan;
 mod report;
 mod rules;
+mod scoring;
 mod swap;
 #[cfg(test)]
 mod testing;
@@ -27,6 +28,7 @@ pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;
 pub use patch::{Patched, patch};
 pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
+pub use scoring::{Evidence, LinearHead, ScoringModel, ScoringOptions, scoring_model};
 pub use unpatch::unpatch;
 
 /// Domain of the operators.

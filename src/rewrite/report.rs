@@ -109,6 +109,14 @@ pub enum RewriteError {
         /// Their names.
         candidates: Vec<String>,
     },
+    /// A model that has no logits, or none that can be found.
+    #[error("found no logits: {reason}{}", instead.as_ref().map(|i| format!("; {i}")).unwrap_or_default())]
+    NoLogits {
+        /// Why, a clause: of the first output, or of each.
+        reason: String,
+        /// What still works, a clause: "its output 'p' holds probabilities, score those with --probabilities".
+        instead: Option<String>,
+    },
     /// `--logits` names something that is not there or cannot be logits.
     #[error("{name} cannot be the logits: {reason}")]
     NotLogits {

@@ -1,0 +1,1 @@
+//! How well scores separate two sets, and how well probabilities keep what they promise; no I/O, no models.
