@@ -4,12 +4,12 @@ import numpy as np
 from builder import FLOAT, INT64, Builder, check
 
 
-def mlp(hidden=16, classes=10, seed=1):
-    """784 → hidden → classes. input [N, 784], logits [N, classes]."""
+def mlp(hidden=16, classes=10, seed=1, inputs=784):
+    """inputs → hidden → classes. input [N, inputs], logits [N, classes]."""
     generator = np.random.default_rng(seed)
     b = Builder("hand")
-    b.input("input", ["N", 784])
-    _dense(b, "input", "fc1", generator, 784, hidden, "h1")
+    b.input("input", ["N", inputs])
+    _dense(b, "input", "fc1", generator, inputs, hidden, "h1")
     b.node("Relu", ["h1"], "a1")
     _dense(b, "a1", "fc2", generator, hidden, classes, "logits")
     b.output("logits", ["N", classes])

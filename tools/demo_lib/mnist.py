@@ -50,6 +50,14 @@ def read_folder(folder):
     return Digits(folder, *(read_idx(_find(folder, name)) for name in FILES))
 
 
+def read_images(folder):
+    """The test images of a data set in MNIST's files, prepared as those are."""
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder} is not a folder; --ood takes one with {FILES[2]}, .gz or not")
+    images = read_idx(_find(folder, FILES[2]))
+    return _prepare(images, np.zeros(len(images), np.uint8), folder)[0]
+
+
 def _find(folder, name):
     for candidate in (name, f"{name}.gz", name.replace("-idx", ".idx")):
         path = os.path.join(folder, candidate)

