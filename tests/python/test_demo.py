@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -71,12 +72,13 @@ def test_says_what_is_wrong_with_the_data(mnist, tmp_path):
         mnist.read_folder(str(tmp_path))
 
 
-def test_demo_trains_with_the_encouraging_loss(root, tmp_path):
+def test_demo_trains_with_the_encouraging_loss(root, elonnx, tmp_path):
     """EL's loss falls, and its soft margin is well above that of cross entropy after the same epochs."""
     write_digits(tmp_path)
     command = [root / "tools" / "demo", "--data", tmp_path, "--epochs", "4", "--json", tmp_path / "result.json"]
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=60 * DEMO_MINUTES, stdin=subprocess.DEVNULL
+        [str(word) for word in command], capture_output=True, text=True, timeout=60 * DEMO_MINUTES, stdin=subprocess.DEVNULL,
+        env={**os.environ, "ELONNX": elonnx.path},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80, done.stdout
