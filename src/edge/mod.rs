@@ -5,8 +5,15 @@
 mod calibration;
 mod engine;
 mod error;
+mod inputs;
+mod logits;
+mod outlet;
+mod row;
 mod score;
 mod scorer;
+mod stand_in;
+mod top_k;
+mod tract;
 
 pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
 pub use engine::{Engine, EngineKind, Evidence};
