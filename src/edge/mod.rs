@@ -7,6 +7,8 @@ mod engine;
 mod error;
 mod inputs;
 mod logits;
+#[cfg(feature = "runtime")]
+mod ort;
 mod outlet;
 mod row;
 mod score;

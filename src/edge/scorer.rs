@@ -331,6 +331,12 @@ fn engine(model: &ScoringModel, specs: &[InputSpec], options: &ScorerOptions) ->
     let fixed = if model.free_batch { None } else { inputs::fixed_batch(&model.document, specs) };
     match options.engine {
         EngineKind::Tract => Ok(Box::new(TractEngine::new(&model.document, specs, outlet, fixed)?)),
+        #[cfg(feature = "runtime")]
+        EngineKind::OnnxRuntime => {
+            let library = options.onnxruntime.as_deref();
+            Ok(Box::new(super::ort::OrtEngine::new(&model.document, specs, outlet, fixed, library)?))
+        }
+        #[cfg(not(feature = "runtime"))]
         EngineKind::OnnxRuntime => {
             Err(EdgeError::NoOnnxRuntime { reason: "this program was built without the feature 'runtime'".into() })
         }
