@@ -32,18 +32,19 @@ impl Evidence {
 /// Runs the model that [`scoring_model`](crate::rewrite::scoring_model) made. One for each thread.
 pub trait Engine: Send {
     /// Runs the samples `rows` of a batch; one tensor per input, in the order of the model's inputs, all of them checked.
-    /// `evidence` is overwritten.
+    /// Their evidence is appended.
     ///
     /// # Errors
     /// What the runtime has against the inputs.
     fn run_rows(&mut self, inputs: &[Tensor], rows: Range<usize>, evidence: &mut Evidence) -> Result<(), EdgeError>;
 
-    /// Runs all samples of a batch.
+    /// Runs all samples of a batch; `evidence` is overwritten.
     ///
     /// # Errors
     /// As [`Self::run_rows`].
     fn run(&mut self, inputs: &[Tensor], evidence: &mut Evidence) -> Result<(), EdgeError> {
         let rows = inputs.iter().find_map(|t| t.dims.first()).copied().unwrap_or(0);
+        evidence.clear();
         self.run_rows(inputs, 0..rows, evidence)
     }
 

@@ -10,6 +10,8 @@ mod logits;
 #[cfg(feature = "runtime")]
 mod ort;
 mod outlet;
+#[cfg(feature = "rayon")]
+mod pool;
 mod row;
 mod score;
 mod scorer;
@@ -20,5 +22,7 @@ mod tract;
 pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
+#[cfg(feature = "rayon")]
+pub use pool::ScorerPool;
 pub use score::{Needs, Score, UnknownScore};
 pub use scorer::{Scored, Scorer, ScorerOptions};

@@ -108,7 +108,6 @@ impl OrtEngine {
 
 impl Engine for OrtEngine {
     fn run_rows(&mut self, inputs: &[Samples], rows: Range<usize>, evidence: &mut Evidence) -> Result<(), EdgeError> {
-        evidence.clear();
         let Some(fixed) = self.model.fixed else {
             let count = rows.len();
             return if count == 0 { Ok(()) } else { self.run_at_once(inputs, rows, count, evidence) };

@@ -74,12 +74,31 @@ impl Scored {
         self.scores.clear();
         self.in_distribution.clear();
     }
+
+    /// Appends some samples of another one with the same columns.
+    #[cfg(feature = "rayon")]
+    pub(super) fn append(&mut self, other: &Self, rows: Range<usize>) {
+        fn take<T: Copy>(to: &mut Vec<T>, from: &[T], rows: &Range<usize>, of: usize) {
+            let width = from.len().checked_div(of).unwrap_or(0);
+            to.extend_from_slice(&from[rows.start * width..rows.end * width]);
+        }
+        take(&mut self.class, &other.class, &rows, other.rows);
+        take(&mut self.probability, &other.probability, &rows, other.rows);
+        take(&mut self.margin, &other.margin, &rows, other.rows);
+        take(&mut self.top_classes, &other.top_classes, &rows, other.rows);
+        take(&mut self.top_probabilities, &other.top_probabilities, &rows, other.rows);
+        take(&mut self.scores, &other.scores, &rows, other.rows);
+        take(&mut self.in_distribution, &other.in_distribution, &rows, other.rows);
+        self.rows += rows.len();
+    }
 }
 
 /// A classifier ready to score.
 pub struct Scorer {
     shared: Arc<Shared>,
     engine: Box<dyn Engine>,
+    /// How many samples go through the model at once.
+    at_once: usize,
     evidence: Evidence,
     scratch: Scratch,
 }
@@ -154,8 +173,9 @@ impl Scorer {
         }
         let top_k = if classes == 0 { options.top_k } else { options.top_k.min(classes) };
         let rows = RowScorer { scores, evidence: model.evidence, temperature, top_k, decision };
+        let at_once = samples_at_once(&inputs);
         let shared = Arc::new(Shared { model, inputs, classes, rows, fits, calibration });
-        Ok(Self { shared, engine, evidence: Evidence::default(), scratch: Scratch::default() })
+        Ok(Self { shared, engine, at_once, evidence: Evidence::default(), scratch: Scratch::default() })
     }
 
     /// What samples have to look like.
@@ -200,6 +220,17 @@ impl Scorer {
         self.shared.calibration.as_ref()
     }
 
+    /// How many samples go through the model at once; larger batches are split.
+    #[must_use]
+    pub fn samples_at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// Sets [`Self::samples_at_once`], at least 1.
+    pub fn set_samples_at_once(&mut self, samples: usize) {
+        self.at_once = samples.max(1);
+    }
+
     /// Whether [`Scored::in_distribution`] is filled.
     #[must_use]
     pub fn decides(&self) -> bool {
@@ -213,7 +244,10 @@ impl Scorer {
     pub fn score(&mut self, inputs: &[Tensor], scored: &mut Scored) -> Result<(), EdgeError> {
         let rows = inputs::check(&self.shared.inputs, inputs)?;
         scored.clear();
-        self.score_rows(inputs, 0..rows, scored)
+        for from in (0..rows).step_by(self.at_once) {
+            self.score_rows(inputs, from..rows.min(from + self.at_once), scored)?;
+        }
+        Ok(())
     }
 
     /// Appends some samples of a batch that is checked.
@@ -223,30 +257,38 @@ impl Scorer {
         rows: Range<usize>,
         scored: &mut Scored,
     ) -> Result<(), EdgeError> {
-        let Self { shared, engine, evidence, scratch } = self;
+        let Self { shared, engine, evidence, scratch, .. } = self;
+        evidence.clear();
         engine.run_rows(inputs, rows.clone(), evidence)?;
-        let features = evidence.features.len() / evidence.rows.max(1);
-        for (i, logits) in evidence.logits.chunks_exact(evidence.classes.max(1)).enumerate() {
-            let feature = &evidence.features[i * features..(i + 1) * features];
-            let appended = shared.rows.append(logits, feature, &shared.fits, scratch, scored);
-            appended.map_err(|error| shared.explain(error, rows.start + i, inputs))?;
-        }
-        Ok(())
+        shared.append(evidence, scratch, scored).map_err(|(i, error)| shared.explain(error, rows.start + i, inputs))
     }
 
-    /// Logits and features as they are, for fits.
+    /// Logits and features as they are, for fits; `evidence` is overwritten.
     ///
     /// # Errors
     /// As [`Self::score`].
     pub fn evidence(&mut self, inputs: &[Tensor], evidence: &mut Evidence) -> Result<(), EdgeError> {
         let rows = inputs::check(&self.shared.inputs, inputs)?;
-        self.engine.run_rows(inputs, 0..rows, evidence)?;
+        evidence.clear();
+        for from in (0..rows).step_by(self.at_once) {
+            self.engine.run_rows(inputs, from..rows.min(from + self.at_once), evidence)?;
+        }
         for (i, logits) in evidence.logits.chunks_exact(evidence.classes.max(1)).enumerate() {
             if logits.iter().any(|z| z.is_nan()) {
                 return Err(self.shared.explain(RowError::NotANumber, i, inputs));
             }
         }
         Ok(())
+    }
+
+    /// Scores what [`Self::evidence`] gave, without running the model again; `scored` is overwritten.
+    ///
+    /// # Errors
+    /// NaN among the logits.
+    pub fn score_evidence(&mut self, evidence: &Evidence, scored: &mut Scored) -> Result<(), EdgeError> {
+        scored.clear();
+        let Self { shared, scratch, .. } = self;
+        shared.append(evidence, scratch, scored).map_err(|(i, error)| shared.explain(error, i, &[]))
     }
 
     /// Another one for another thread; model and fits are shared.
@@ -256,11 +298,21 @@ impl Scorer {
     pub fn another(&self) -> Result<Self, EdgeError> {
         let engine = self.engine.another()?;
         let shared = Arc::clone(&self.shared);
-        Ok(Self { shared, engine, evidence: Evidence::default(), scratch: Scratch::default() })
+        Ok(Self { shared, engine, at_once: self.at_once, evidence: Evidence::default(), scratch: Scratch::default() })
     }
 }
 
 impl Shared {
+    /// Appends the scores of some samples; the error says which one has none.
+    fn append(&self, evidence: &Evidence, scratch: &mut Scratch, scored: &mut Scored) -> Result<(), (usize, RowError)> {
+        let features = evidence.features.len() / evidence.rows.max(1);
+        for (i, logits) in evidence.logits.chunks_exact(evidence.classes.max(1)).enumerate() {
+            let feature = &evidence.features[i * features..(i + 1) * features];
+            self.rows.append(logits, feature, &self.fits, scratch, scored).map_err(|error| (i, error))?;
+        }
+        Ok(())
+    }
+
     fn explain(&self, error: RowError, sample: usize, inputs: &[Tensor]) -> EdgeError {
         let value = self.model.value.clone();
         match error {
@@ -342,6 +394,17 @@ fn engine(model: &ScoringModel, specs: &[InputSpec], options: &ScorerOptions) ->
         }
     }
 }
+
+/// How many samples go through a model at once: few enough for their activations to stay in the cache, as many as a small
+/// network needs for its matrices to be worth multiplying. See benches/README.md.
+fn samples_at_once(specs: &[InputSpec]) -> usize {
+    let elements = |spec: &InputSpec| spec.dims.iter().flatten().product::<usize>();
+    let sample: usize = specs.iter().map(elements).sum();
+    (ELEMENTS_AT_ONCE / sample.max(1)).clamp(1, MOST_AT_ONCE)
+}
+
+const ELEMENTS_AT_ONCE: usize = 64 * 1024;
+const MOST_AT_ONCE: usize = 64;
 
 /// Runs one sample of zeros, where the file does not tell the number of classes.
 fn count_classes(engine: &mut dyn Engine, specs: &[InputSpec]) -> Option<usize> {

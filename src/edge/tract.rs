@@ -150,7 +150,6 @@ impl TractEngine {
 
 impl Engine for TractEngine {
     fn run_rows(&mut self, inputs: &[Samples], rows: Range<usize>, evidence: &mut Evidence) -> Result<(), EdgeError> {
-        evidence.clear();
         let Some(fixed) = self.model.fixed else {
             let wanted = rows.len();
             return if wanted == 0 { Ok(()) } else { self.run_at_once(inputs, rows, wanted, evidence) };

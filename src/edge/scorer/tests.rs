@@ -96,3 +96,32 @@ fn no_samples_are_no_scores() {
     scorer(&ScorerOptions::default()).unwrap().score(&[samples(0)], &mut scored).unwrap();
     assert_eq!(scored, Scored::default());
 }
+
+#[cfg(feature = "rayon")]
+#[test]
+fn threads_give_what_one_gives_in_the_same_order() {
+    use crate::edge::ScorerPool;
+    let options = ScorerOptions { scores: Score::ALL[..7].to_vec(), top_k: 2, ..ScorerOptions::default() };
+    let mut one = scorer(&options).unwrap();
+    let mut pool = ScorerPool::new(scorer(&options).unwrap(), 3).unwrap();
+    assert_eq!(pool.threads(), 3);
+    let (mut expected, mut found) = (Scored::default(), Scored::default());
+    for rows in [1000, 0, 1, 2, 65] {
+        let inputs = [samples(rows)];
+        one.score(&inputs, &mut expected).unwrap();
+        pool.score(&inputs, &mut found).unwrap();
+        assert_eq!(found.class, expected.class);
+        assert_eq!(found.top_classes, expected.top_classes);
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+        assert!(found.scores.len() == expected.scores.len() && found.scores.iter().zip(&expected.scores).all(close));
+    }
+    // the first of several that fail
+    let mut damaged = samples(1000);
+    let Values::F32(values) = &mut damaged.values else { unreachable!() };
+    for row in [900, 333, 500] {
+        values[row * 16] = f32::INFINITY;
+        values[row * 16 + 1] = f32::NEG_INFINITY;
+    }
+    let error = pool.score(&[damaged], &mut found).unwrap_err();
+    assert!(matches!(error, EdgeError::NotANumber { sample: 333, input: true, .. }), "{error}");
+}
