@@ -420,9 +420,10 @@ impl<'g> View<'_, 'g> {
         }
         let mut notes = Vec::new();
         let rank = dims.map(<[_]>::len);
+        let one_position = || dims.is_some_and(|d| d.iter().skip(2).all(|size| *size == Dimension::Known(1)));
         if class_axis != 1 {
             notes.push(format!("the classes are in axis {class_axis}, one choice per position"));
-        } else if let Some(rank @ 3..) = rank {
+        } else if let Some(rank @ 3..) = rank.filter(|_| !one_position()) {
             notes.push(format!("the logits have {rank} axes, one choice per position"));
         }
         if self.index.is_input(value) {
