@@ -8,7 +8,9 @@ mod error;
 mod score;
 mod scorer;
 
-pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
+pub use calibration::{
+    Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,
+};
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
 pub use score::{Needs, Score, UnknownScore};
