@@ -201,7 +201,165 @@ impl ScoreFit {
 
     /// Whether a sample with this score and predicted class is in distribution. NaN is not.
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "thresholds are f32 scores, and JSON may lose the f64's last bit"
+    )]
     pub fn admits(&self, score: f32, class: usize) -> bool {
-        f64::from(score) <= self.threshold_of(class)
+        score <= self.threshold_of(class) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::testing::{classifier, scoring_model};
+
+    fn calibration() -> Calibration {
+        let fit = ScoreFit {
+            threshold: f64::from(-13.400_001_f32),
+            interval: [-14.25, -12.5],
+            samples: 1000,
+            per_class: Some(vec![None, Some(-3.0), None]),
+            parameters: BTreeMap::from([("clip".to_owned(), 1.5)]),
+        };
+        Calibration {
+            version: FORMAT_VERSION,
+            elonnx: env!("CARGO_PKG_VERSION").to_owned(),
+            logits: "logits".to_owned(),
+            classes: 3,
+            samples: 1000,
+            true_positive_rate: 0.95,
+            decision: Score::React,
+            temperature: Some(TemperatureFit {
+                temperature: 1.3,
+                nll_before: 0.5,
+                nll_after: 0.4,
+                ece_before: 0.1,
+                ece_after: 0.01,
+            }),
+            scores: BTreeMap::from([(Score::React, fit)]),
+            preprocessing: None,
+        }
+    }
+
+    fn tables() -> Tables {
+        let mut tables = Tables::default();
+        tables.insert("knn.bank", Table::matrix(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        tables.insert("mahalanobis.center", Table::vector(vec![0.1, -0.2]));
+        tables
+    }
+
+    #[test]
+    fn what_is_written_comes_back_from_the_file() {
+        for ir_version in [3, 8] {
+            let mut document = classifier(ir_version, 4, 3);
+            let before = document.to_bytes();
+            assert_eq!(Calibration::read(&document).unwrap(), None);
+            calibration().write(&mut document, &tables()).unwrap();
+            let read = Document::from_bytes(document.to_bytes()).unwrap();
+            assert_eq!(Calibration::read(&read).unwrap(), Some(calibration()));
+            assert_eq!(Tables::read(&read).unwrap(), tables());
+            // with an old IR every initializer is an input
+            let inputs: Vec<&str> = read.graph().inputs().iter().map(|input| input.name()).collect();
+            assert_eq!(inputs.len(), if ir_version == 3 { 3 } else { 1 }, "{inputs:?}");
+            assert_eq!(read.graph().nodes().last().unwrap().op_type(), "Shape");
+            assert!(Calibration::remove(&mut document));
+            assert!(!Calibration::remove(&mut document));
+            assert_eq!(document.to_bytes(), before);
+        }
+    }
+
+    #[test]
+    fn calibrating_again_replaces() {
+        let mut document = classifier(8, 4, 3);
+        calibration().write(&mut document, &tables()).unwrap();
+        let mut once = document.clone();
+        calibration().write(&mut once, &tables()).unwrap();
+        assert_eq!(once.to_bytes(), document.to_bytes());
+        calibration().write(&mut document, &Tables::default()).unwrap();
+        assert_eq!(Tables::read(&document).unwrap(), Tables::default());
+        assert_eq!(document.graph().nodes().len(), 2);
+    }
+
+    #[test]
+    fn tables_in_a_data_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut document = classifier(8, 4, 3);
+        let mut tensor = crate::model::proto::TensorProto {
+            name: Some("elonnx.calibration.knn.bank".to_owned()),
+            data_type: Some(1),
+            dims: vec![1, 2],
+            data_location: Some(1),
+            ..Default::default()
+        };
+        let entry = crate::model::metadata_entry;
+        tensor.external_data = vec![entry("location", "data"), entry("offset", "4"), entry("length", "8")];
+        document.graph_mut().add_initializer(tensor);
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, document.to_bytes()).unwrap();
+        let document = Document::open(&path).unwrap();
+        let error = Tables::read(&document).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read ") && error.contains("data: "), "{error}");
+        std::fs::write(folder.path().join("data"), [0.0f32, 1.5, -2.5].map(f32::to_le_bytes).concat()).unwrap();
+        assert_eq!(Tables::read(&document).unwrap().0["knn.bank"], Table::matrix(1, 2, vec![1.5, -2.5]));
+        std::fs::write(folder.path().join("data"), [0; 8]).unwrap();
+        let error = Tables::read(&document).unwrap_err().to_string();
+        assert!(error.contains("'elonnx.calibration.knn.bank' has 4 bytes where its shape [1, 2] needs 8"), "{error}");
+    }
+
+    #[track_caller]
+    fn refused(text: &str) -> String {
+        let mut document = classifier(8, 4, 3);
+        document.set_metadata(METADATA_KEY, text);
+        Calibration::read(&document).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn damage_is_told() {
+        assert!(refused("{").contains("it is no JSON"));
+        assert!(refused("{}").contains("it has no version"));
+        assert!(refused("{\"version\":2}").contains("has format 2, this elonnx"));
+        assert!(refused("{\"version\":1}").contains("missing field"));
+        let text = serde_json::to_string(&calibration()).unwrap();
+        let with = |from: &str, to: &str| {
+            assert!(text.contains(from), "{text}");
+            refused(&text.replace(from, to))
+        };
+        assert!(with("\"classes\":3", "\"classes\":1").contains("it is for 1 classes"));
+        assert!(with("\"classes\":3", "\"classes\":4").contains("thresholds for 3 of 4 classes"));
+        assert!(
+            with("\"decision\":\"react\"", "\"decision\":\"energy\"").contains("energy decides but has no threshold")
+        );
+        assert!(with("\"temperature\":1.3", "\"temperature\":0.0").contains("its temperature is 0"));
+        assert!(with("\"react\":{", "\"reactor\":{").contains("unknown variant"));
+        for error in [refused("{}"), refused("{\"version\":2}")] {
+            assert!(error.contains("elonnx calibrate"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_tensor_and_other_classes() {
+        let document = classifier(8, 4, 3);
+        let model = scoring_model(&document, 4, 3);
+        calibration().check(&model).unwrap();
+        let other = Calibration { logits: "z".to_owned(), ..calibration() };
+        let error = other.check(&model).unwrap_err().to_string();
+        assert!(error.contains("'z'") && error.contains("'logits'"), "{error}");
+        let other = Calibration { classes: 10, ..calibration() };
+        assert!(other.check(&model).unwrap_err().to_string().contains("for 10 classes, the model has 3"));
+        other.check(&ScoringModel { classes: None, ..model }).unwrap();
+        assert!(other.check_classes(3).is_err());
+    }
+
+    #[test]
+    fn thresholds_by_class() {
+        let fit = &calibration().scores[&Score::React];
+        assert_eq!(
+            [0, 1, 2, 9].map(|class| fit.threshold_of(class)),
+            [fit.threshold, -3.0, fit.threshold, fit.threshold]
+        );
+        assert!(fit.admits(-13.400_001, 0) && !fit.admits(-13.4, 0) && fit.admits(-13.4, 1));
+        assert!(!fit.admits(f32::NAN, 1));
     }
 }

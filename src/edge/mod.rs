@@ -5,8 +5,11 @@
 mod calibration;
 mod engine;
 mod error;
+mod feature;
 mod score;
 mod scorer;
+#[cfg(test)]
+mod testing;
 
 pub use calibration::{
     Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,

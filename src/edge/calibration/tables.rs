@@ -66,9 +66,14 @@ impl Tables {
     /// # Errors
     /// A tensor that is no float tensor of the size its shape says, or whose data file cannot be read.
     pub fn read(document: &Document) -> Result<Self, CalibrationError> {
+        Self::read_if(document, |_| true)
+    }
+
+    /// As [`Self::read`], of some names only.
+    pub(crate) fn read_if(document: &Document, wanted: impl Fn(&str) -> bool) -> Result<Self, CalibrationError> {
         let mut tables = Self::default();
         for initializer in document.graph().initializers() {
-            if let Some(name) = initializer.name().strip_prefix(TENSOR_PREFIX) {
+            if let Some(name) = initializer.name().strip_prefix(TENSOR_PREFIX).filter(|name| wanted(name)) {
                 tables.insert(name, read_table(initializer, document)?);
             }
         }
