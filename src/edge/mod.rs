@@ -5,6 +5,7 @@
 mod calibration;
 mod engine;
 mod error;
+mod feature;
 mod inputs;
 mod logits;
 #[cfg(feature = "runtime")]
@@ -15,11 +16,14 @@ mod pool;
 mod row;
 mod score;
 mod scorer;
-mod stand_in;
+#[cfg(test)]
+mod testing;
 mod top_k;
 mod tract;
 
-pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
+pub use calibration::{
+    Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,
+};
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
 #[cfg(feature = "rayon")]
