@@ -6,6 +6,8 @@
 //!
 //! tract panics on some damaged models, so every call of it is caught; a state that panicked is thrown away.
 
+mod gemm;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_onnx::tract_hir::internal::{
     Datum, DatumType, Factoid as _, Framework as _, InferenceModel, InferenceModelExt as _, IntoRunnable as _,
-    IntoTValue as _, ShapeFactoid, TDim, TValue, TVec, Tensor, ToDim as _, TractError, TractResult, TypedRunnableModel,
-    TypedSimpleState, bail, f16,
+    IntoTValue as _, ShapeFactoid, TDim, TValue, TVec, Tensor, ToDim as _, TractError, TractResult, TypedNode,
+    TypedRunnableModel, TypedSimpleState, bail, f16,
 };
+use tract_onnx::tract_hir::tract_core::floats::FloatPrecisionTranslator;
+use tract_onnx::tract_hir::tract_core::transform::ModelTransform as _;
 
 use crate::data::{InputSpec, Tensor as Samples, Values};
 use crate::model::{Document, Graph};
@@ -241,7 +245,9 @@ impl Model {
 
 /// The file as tract's graph.
 fn parse(document: &Document) -> Result<InferenceModel, EdgeError> {
-    let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    // what exporters declare of values between is for the batch of the file
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    onnx.op_register.insert("Gemm", gemm::gemm);
     let missing = |op: &str| !onnx.op_register.0.contains_key(op);
     check_operators(document.graph(), &missing)?;
     let folder = document.path().and_then(|path| path.parent()).map(|folder| folder.to_string_lossy().into_owned());
@@ -280,6 +286,12 @@ fn set_shape(model: &mut InferenceModel, input: usize, shape: TVec<TDim>) -> Tra
 }
 
 fn finish(model: InferenceModel) -> TractResult<Plan> {
+    let mut model = model.into_typed()?;
+    let is_half = |node: &TypedNode| node.outputs.iter().any(|output| output.fact.datum_type == DatumType::F16);
+    if model.nodes().iter().any(is_half) {
+        // few processors compute in float16, and sums in it lose digits; inputs are float32 from here on
+        FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32).transform(&mut model)?;
+    }
     model.into_optimized()?.into_runnable()
 }
 
@@ -310,16 +322,17 @@ fn feed(fed: &mut Vec<Arc<Tensor>>, inputs: &[Samples], rows: Range<usize>, coun
         let part = Part { dims: &samples.dims, rows: rows.clone(), count };
         let old = fed.get_mut(i);
         let made = match &samples.values {
-            Values::Bool(v) => part.copy(v, old),
-            Values::U8(v) => part.copy(v, old),
-            Values::I8(v) => part.copy(v, old),
-            Values::U16(v) => part.copy(v, old),
-            Values::I16(v) => part.copy(v, old),
-            Values::I32(v) => part.copy(v, old),
-            Values::I64(v) => part.copy(v, old),
-            Values::F16(v) => part.copy(v, old),
-            Values::F32(v) => part.copy(v, old),
-            Values::F64(v) => part.copy(v, old),
+            Values::Bool(v) => part.copy(v, |x| x, old),
+            Values::U8(v) => part.copy(v, |x| x, old),
+            Values::I8(v) => part.copy(v, |x| x, old),
+            Values::U16(v) => part.copy(v, |x| x, old),
+            Values::I16(v) => part.copy(v, |x| x, old),
+            Values::I32(v) => part.copy(v, |x| x, old),
+            Values::I64(v) => part.copy(v, |x| x, old),
+            // see `finish`
+            Values::F16(v) => part.copy(v, f16::to_f32, old),
+            Values::F32(v) => part.copy(v, |x| x, old),
+            Values::F64(v) => part.copy(v, |x| x, old),
         };
         match made.map_err(|error| failed(chain(&error)))? {
             Some(new) if i < fed.len() => fed[i] = new,
@@ -339,18 +352,22 @@ struct Part<'a> {
 
 impl Part<'_> {
     /// A tensor with the rows, where they could not be put into the old one.
-    fn copy<T: Datum + Copy>(&self, values: &[T], old: Option<&mut Arc<Tensor>>) -> TractResult<Option<Arc<Tensor>>> {
+    fn copy<S: Copy, T: Datum + Copy>(
+        &self,
+        values: &[S],
+        convert: impl Fn(S) -> T,
+        old: Option<&mut Arc<Tensor>>,
+    ) -> TractResult<Option<Arc<Tensor>>> {
         let Some((_, sample)) = self.dims.split_first() else {
-            return Ok(Some(Arc::new(Tensor::from_shape(self.dims, values)?)));
+            let values: Vec<T> = values.iter().map(|&x| convert(x)).collect();
+            return Ok(Some(Arc::new(Tensor::from_shape(self.dims, &values)?)));
         };
         let width: usize = sample.iter().product();
         let given = &values[self.rows.start * width..self.rows.end * width];
+        let last = &given[given.len().saturating_sub(width)..];
         let fill = |into: &mut [T]| {
-            let (head, tail) = into.split_at_mut(given.len());
-            head.copy_from_slice(given);
-            if let Some(last) = given.len().checked_sub(width).filter(|_| width > 0) {
-                tail.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&given[last..]));
-            }
+            let missing = std::iter::repeat_n(last, self.count - self.rows.len()).flatten();
+            into.iter_mut().zip(given.iter().chain(missing)).for_each(|(to, &from)| *to = convert(from));
         };
         let same_shape = |old: &Tensor| old.shape().split_first() == Some((&self.count, sample));
         // nobody else holds it once a run is over
