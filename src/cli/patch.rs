@@ -13,7 +13,7 @@ use super::report::{Verb, has_bodies, show_artifacts, show_next_step};
 use super::rewrite::{self, Status, name_the_model};
 use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
 use crate::model::Document;
-use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
+use crate::rewrite::{ArtifactsReport, GraphScore, GraphScoreOptions, PatchOptions, patch_artifacts};
 
 /// Swap a model's loss, and its gradient, for the encouraging loss
 ///
@@ -22,7 +22,11 @@ use crate::rewrite::{ArtifactsReport, PatchOptions, patch_artifacts};
 /// on the logits. The result runs in any ONNX Runtime; with the plugin (see elonnx lib) the loss is a single fast
 /// kernel.
 ///
-/// Without -o, model.onnx becomes model.el.onnx beside it, and the folder artifacts becomes artifacts.el.
+/// With --scores, no loss is touched: the model gets scores of each sample as outputs, in standard operators, so that
+/// any runtime gives them. Scores are higher the further out of distribution.
+///
+/// Without -o, model.onnx becomes model.el.onnx beside it (with --scores model.scores.onnx), and the folder artifacts
+/// becomes artifacts.el.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -50,6 +54,14 @@ pub struct Arguments {
     #[arg(long, value_name = "LABEL", allow_negative_numbers = true, help_heading = "Loss")]
     ignore_index: Option<i64>,
 
+    /// Add these as outputs instead of a loss: prediction, probability, in_distribution (of a calibrated model), margin,
+    /// soft_margin, energy, max_logit, msp, entropy, gen, react, ash_s, scale
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = score, help_heading = "Scores")]
+    scores: Vec<GraphScore>,
+    /// Temperature of energies and probabilities [default: the calibration's, else 1]
+    #[arg(long, value_name = "T", requires = "scores", value_parser = temperature, allow_negative_numbers = true, help_heading = "Scores")]
+    temperature: Option<f64>,
+
     /// Value to take as logits, where the model has no loss
     #[arg(long, value_name = "NAME", help_heading = "Graph")]
     logits: Option<String>,
@@ -67,6 +79,30 @@ impl std::ops::Deref for Arguments {
 }
 
 impl Arguments {
+    fn score_options(&self) -> anyhow::Result<GraphScoreOptions> {
+        let of_a_loss = [
+            ("--log-end", self.log_end.is_some()),
+            ("--bonus", self.bonus.is_some()),
+            ("--power", self.power.is_some()),
+            ("--bonus-weight", self.bonus_weight.is_some()),
+            ("--label-smoothing", self.label_smoothing.is_some()),
+            ("--reduction", self.reduction.is_some()),
+            ("--ignore-index", self.ignore_index.is_some()),
+            ("--labels", self.labels.is_some()),
+        ];
+        if let Some((option, _)) = of_a_loss.iter().find(|(_, given)| *given) {
+            wrong_input!("{option} belongs to a loss, and --scores adds none; patch the loss in a run of its own");
+        }
+        if self.input.is_dir() {
+            wrong_input!("--scores takes one model at a time; name the .onnx file");
+        }
+        Ok(GraphScoreOptions {
+            scores: self.scores.clone(),
+            temperature: self.temperature,
+            logits: self.logits.clone(),
+        })
+    }
+
     fn options(&self) -> anyhow::Result<PatchOptions> {
         if let (Some(_), Some(bonus @ (Bonus::Log | Bonus::Cosine))) = (self.power, self.bonus) {
             wrong_input!("--power belongs to --bonus power, not to --bonus {bonus}");
@@ -90,6 +126,11 @@ impl Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !arguments.scores.is_empty() {
+        let options = arguments.score_options()?;
+        let add = |document: &Document| crate::rewrite::add_scores(document, &options);
+        return rewrite::run(&arguments.rewrite, Verb::Scores, add);
+    }
     let options = arguments.options()?;
     if arguments.input.is_dir() {
         return run_artifacts(arguments, &options);
@@ -227,6 +268,18 @@ fn parameter(text: &str, set: impl Fn(EncouragingLossBuilder, f32) -> Encouragin
     match set(EncouragingLoss::builder(), value).build() {
         Ok(_) => Ok(value),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn score(text: &str) -> Result<GraphScore, String> {
+    text.trim().parse().map_err(|error: crate::rewrite::UnknownGraphScore| error.to_string())
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (1e-6..=1e6).contains(&value) => Ok(value),
+        Ok(_) => Err("it should be from 0.000001 to 1000000".to_owned()),
+        Err(_) => Err("not a number".to_owned()),
     }
 }
 

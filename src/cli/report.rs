@@ -4,13 +4,15 @@ use super::lib;
 use super::output::Page;
 use crate::loss::{Bonus, EncouragingLoss};
 use crate::model::Document;
-use crate::rewrite::{Action, ArtifactsReport, DOMAIN, LossReport, Report};
+use crate::rewrite::{Action, ArtifactsReport, DOMAIN, LossReport, Report, ScoreAction, ScoreReport};
 
 /// Which rewrite a report is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Cross entropy to encouraging loss.
     Patch,
+    /// Scores as outputs; `patch --scores`.
+    Scores,
     /// And back.
     Unpatch,
     /// The op to its body.
@@ -21,7 +23,7 @@ impl Verb {
     /// The command.
     pub fn name(self) -> &'static str {
         match self {
-            Verb::Patch => "patch",
+            Verb::Patch | Verb::Scores => "patch",
             Verb::Unpatch => "unpatch",
             Verb::Inline => "inline",
         }
@@ -31,6 +33,7 @@ impl Verb {
     pub fn infix(self) -> &'static str {
         match self {
             Verb::Patch => "el",
+            Verb::Scores => "scores",
             Verb::Unpatch => "ce",
             Verb::Inline => "inlined",
         }
@@ -39,7 +42,7 @@ impl Verb {
     /// What the model is then.
     pub fn past(self) -> &'static str {
         match self {
-            Verb::Patch => "patched",
+            Verb::Patch | Verb::Scores => "patched",
             Verb::Unpatch => "unpatched",
             Verb::Inline => "inlined",
         }
@@ -59,7 +62,27 @@ pub fn show_report(page: &mut Page, report: &Report, verb: Verb) {
         }
         show_loss(page, loss, verb);
     }
+    show_scores(page, &report.scores);
     show_changes(page, report);
+}
+
+fn show_scores(page: &mut Page, scores: &[ScoreReport]) {
+    for (index, score) in scores.iter().enumerate() {
+        if index == 0 {
+            page.blank();
+        }
+        let what = match score.action {
+            ScoreAction::Added => "added",
+            ScoreAction::Replaced => "replaced",
+            ScoreAction::AlreadyThere => "has",
+        };
+        let name = if score.output == score.score {
+            score.output.clone()
+        } else {
+            format!("{} ({})", score.output, score.score)
+        };
+        page.row(what, &format!("{name}  {}: {}", score.data_type, score.formula));
+    }
 }
 
 fn show_changes(page: &mut Page, report: &Report) {
@@ -93,7 +116,7 @@ fn show_loss(page: &mut Page, loss: &LossReport, verb: Verb) {
         (Action::AlreadyPatched, _) => {
             page.row("has", &loss.parameters.map(|p| parameters(&p)).unwrap_or_default());
         }
-        (Action::Swapped, Verb::Patch) => {
+        (Action::Swapped, Verb::Patch | Verb::Scores) => {
             let loss = loss.parameters.map_or_else(|| "encouraging loss".to_owned(), |p| describe(&p));
             page.row("becomes", &loss);
         }

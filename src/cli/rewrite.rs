@@ -122,6 +122,9 @@ pub fn run(
     let mut page = if written && output == Output::Stdout { Page::for_stderr() } else { Page::for_stdout() };
     match status {
         Status::Changed => page.heading(&input.to_string()),
+        Status::Unchanged if verb == Verb::Scores => {
+            page.heading(&format!("{input} gives these scores already, nothing to do"));
+        }
         Status::Unchanged => page.heading(&format!("{input} is {} already, nothing to do", verb.past())),
     }
     page.blank();
@@ -143,6 +146,9 @@ fn status(report: &Report, verb: Verb, input: &Input) -> anyhow::Result<Status> 
     if report.swapped() > 0 {
         return Ok(Status::Changed);
     }
+    if verb == Verb::Scores {
+        return Ok(if report.scores_changed() { Status::Changed } else { Status::Unchanged });
+    }
     if verb == Verb::Patch && report.already_patched() {
         return Ok(Status::Unchanged);
     }
@@ -151,7 +157,7 @@ fn status(report: &Report, verb: Verb, input: &Input) -> anyhow::Result<Status> 
 
 fn nothing(verb: Verb, input: &Input, report: Report) -> anyhow::Error {
     let message = match verb {
-        Verb::Patch => format!("{input}: found no loss to swap and no logits to put one on"),
+        Verb::Patch | Verb::Scores => format!("{input}: found no loss to swap and no logits to put one on"),
         Verb::Unpatch | Verb::Inline => {
             format!("{input}: found no encouraging loss, so there is nothing to {}", verb.name())
         }

@@ -16,6 +16,7 @@ mod patch;
 mod plan;
 mod report;
 mod rules;
+mod scores;
 mod scoring;
 mod swap;
 #[cfg(test)]
@@ -28,7 +29,8 @@ pub use inline::inline;
 pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;
 pub use patch::{Patched, patch};
-pub use report::{Action, LossReport, NearMiss, Report, RewriteError};
+pub use report::{Action, LossReport, NearMiss, Report, RewriteError, ScoreAction, ScoreReport};
+pub use scores::{GraphScore, GraphScoreOptions, UnknownGraphScore, add_scores};
 pub use scoring::{Evidence, LinearHead, ScoringModel, ScoringOptions, scoring_model};
 pub use unpatch::unpatch;
 

@@ -50,6 +50,35 @@ pub struct LossReport {
     pub notes: Vec<String>,
 }
 
+/// What happened to one score that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreAction {
+    /// It is a new output (or, with --dry-run, would be).
+    Added,
+    /// It was an output already, with other numbers in it.
+    Replaced,
+    /// It is an output already, computed in the same way.
+    AlreadyThere,
+}
+
+/// One score in the graph.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoreReport {
+    /// Its name, e.g. "energy".
+    pub score: &'static str,
+    /// The output that holds it.
+    pub output: String,
+    /// Its formula with the numbers it has.
+    pub formula: String,
+    /// Element type and shape as text, e.g. "float32[N]".
+    pub data_type: String,
+    /// Value that holds the logits.
+    pub logits: String,
+    /// What happened.
+    pub action: ScoreAction,
+}
+
 /// A rule that began to match and stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NearMiss {
@@ -68,6 +97,9 @@ pub struct NearMiss {
 pub struct Report {
     /// Every loss found.
     pub losses: Vec<LossReport>,
+    /// Every score that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ScoreReport>,
     /// Why other candidates did not match.
     pub near_misses: Vec<NearMiss>,
     /// Things the user should know: a softmax in front of the loss, faults of ORT Training …
@@ -81,6 +113,12 @@ impl Report {
     #[must_use]
     pub fn swapped(&self) -> usize {
         self.losses.iter().filter(|l| l.action == Action::Swapped).count()
+    }
+
+    /// Whether scores were added or replaced.
+    #[must_use]
+    pub fn scores_changed(&self) -> bool {
+        self.scores.iter().any(|score| score.action != ScoreAction::AlreadyThere)
     }
 
     /// Whether the model holds the encouraging loss already and nothing was left to do.
@@ -116,6 +154,22 @@ pub enum RewriteError {
         reason: String,
         /// What still works, a clause: "its output 'p' holds probabilities, score those with --probabilities".
         instead: Option<String>,
+    },
+    /// A decision is asked of a model that holds no threshold for it, or one that belongs to other numbers.
+    #[error("{score} needs a calibrated model: {reason}")]
+    NotCalibrated {
+        /// The score asked for.
+        score: &'static str,
+        /// What is missing or does not fit, and what to do, a clause.
+        reason: String,
+    },
+    /// A score that this model's graph cannot have.
+    #[error("the score {score} cannot be put into the graph: {reason}")]
+    NoGraphScore {
+        /// The score asked for.
+        score: &'static str,
+        /// Why, and what works instead, a clause.
+        reason: String,
     },
     /// `--logits` names something that is not there or cannot be logits.
     #[error("{name} cannot be the logits: {reason}")]

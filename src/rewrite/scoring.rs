@@ -15,8 +15,10 @@ use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, ValueType, 
 use super::patch::default_opset;
 use super::rules::Context;
 use super::{RewriteError, inline, is_our_domain};
-use evidence::Chosen;
 use functions::Library;
+
+pub(super) use evidence::{Chosen, choose};
+pub(super) use head::linear_head;
 
 /// What to look for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,11 +93,11 @@ pub fn scoring_model(document: &Document, options: &ScoringOptions) -> Result<Sc
     library.write_out(&mut document)?;
 
     let context = Context::new(document.graph(), opset, "graph".into());
-    let chosen = evidence::choose(&document, &context, options)?;
+    let chosen = choose(&document, &context, options)?;
     let mut head = match (options.feature, chosen.kind) {
         (false, _) => Err("the feature was not asked for".to_owned()),
         (true, Evidence::Probabilities) => Err("probabilities come without a last layer".to_owned()),
-        (true, Evidence::Logits) => head::linear_head(&document, &context, &chosen.value),
+        (true, Evidence::Logits) => linear_head(&document, &context, &chosen.value).map(|found| found.head),
     };
     let mut outputs = vec![Output::of(&context, &chosen.value, Some(chosen.class_axis))];
     outputs.extend(head.as_ref().ok().map(|head| Output::of(&context, &head.feature, None)));

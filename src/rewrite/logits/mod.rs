@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use crate::model::{DataType, Dimension, Document, GraphIndex, Node, NodeId, Shapes};
 
 use super::report::NearMiss;
+use super::scores::is_score;
 pub(crate) use probabilities::find_probabilities;
 use softmax::View;
 
@@ -118,7 +119,7 @@ pub(crate) fn find_logits(
     let view = View { index, shapes, opset: document.opset_version("").unwrap_or(1) };
     let mut candidates: Vec<LogitsCandidate> = Vec::new();
     let mut near_misses: Vec<NearMiss> = Vec::new();
-    for output in index.graph().outputs() {
+    for output in index.graph().outputs().iter().filter(|output| !is_score(index, output.name())) {
         match view.trace(output.name()) {
             Ok(found) => match candidates.iter_mut().find(|known| known.value == found.value) {
                 Some(known) if known.head.strength() < found.head.strength() => *known = found,

@@ -6,6 +6,7 @@ use crate::model::{Dimension, Document, GraphIndex, Shapes};
 
 use super::softmax::View;
 use super::{is_float, softmax_axis};
+use crate::rewrite::scores::is_score;
 
 /// A value that holds probabilities.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub(crate) struct Probabilities {
 pub(crate) fn find_probabilities(document: &Document, index: &GraphIndex, shapes: &Shapes) -> Vec<Probabilities> {
     let view = View { index, shapes, opset: document.opset_version("").unwrap_or(1) };
     let mut found: Vec<Probabilities> = Vec::new();
-    for output in index.graph().outputs() {
+    for output in index.graph().outputs().iter().filter(|output| !is_score(index, output.name())) {
         if let Some(probabilities) = view.probabilities(output.name())
             && !found.iter().any(|known| known.value == probabilities.value)
         {

@@ -350,7 +350,11 @@ pub(crate) fn data_type_name(data_type: DataType) -> &'static str {
 
 /// "[N, 10]", or `None` where the rank is unknown.
 pub(crate) fn shape_text(shapes: &Shapes, value: &str) -> Option<String> {
-    let dims = shapes.get(value).dims?;
+    Some(dims_text(&shapes.get(value).dims?))
+}
+
+/// "[N, 10]".
+pub(crate) fn dims_text(dims: &[Dimension]) -> String {
     let dims: Vec<String> = dims
         .iter()
         .map(|d| match d {
@@ -359,7 +363,7 @@ pub(crate) fn shape_text(shapes: &Shapes, value: &str) -> Option<String> {
             Dimension::Unknown => "?".into(),
         })
         .collect();
-    Some(format!("[{}]", dims.join(", ")))
+    format!("[{}]", dims.join(", "))
 }
 
 /// Losses inside the bodies of If, Loop and Scan, and inside model-local functions: seen, never touched.

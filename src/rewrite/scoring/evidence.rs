@@ -12,7 +12,7 @@ use super::{Evidence, ScoringOptions};
 const REASONS_TOLD: usize = 3;
 
 /// The value, and what is known of it.
-pub(super) struct Chosen {
+pub(in crate::rewrite) struct Chosen {
     pub kind: Evidence,
     pub value: String,
     pub how: String,
@@ -42,7 +42,11 @@ impl Chosen {
 }
 
 /// Named, or read by a loss, or before the head of an output; with `probabilities` what a head gives.
-pub(super) fn choose(document: &Document, context: &Context, options: &ScoringOptions) -> Result<Chosen, RewriteError> {
+pub(in crate::rewrite) fn choose(
+    document: &Document,
+    context: &Context,
+    options: &ScoringOptions,
+) -> Result<Chosen, RewriteError> {
     let (candidates, near_misses) = logits::find_logits(document, &context.index, &context.shapes);
     if let Some(name) = &options.logits {
         return named(document, context, options, name, &candidates);

@@ -1,7 +1,7 @@
 //! The last layer: logits = weight · feature + bias.
 
 use crate::model::proto::NodeProto;
-use crate::model::{DataType, Dimension, Document};
+use crate::model::{DataType, Dimension, Document, NodeId};
 use crate::rewrite::rules::Context;
 
 use super::LinearHead;
@@ -10,13 +10,25 @@ use super::weights::{Weights, weights};
 /// Longest way from the logits to the layer.
 const MAX_STEPS: usize = 32;
 
+/// The layer behind the logits.
+pub(in crate::rewrite) struct FoundHead {
+    pub head: LinearHead,
+    /// The nodes from the logits back to the layer, which is the last.
+    pub path: Vec<NodeId>,
+}
+
 /// Finds the layer behind the logits and reads its weights.
 ///
 /// # Errors
 /// Why there is none, a clause.
-pub(super) fn linear_head(document: &Document, context: &Context, logits: &str) -> Result<LinearHead, String> {
+pub(in crate::rewrite) fn linear_head(
+    document: &Document,
+    context: &Context,
+    logits: &str,
+) -> Result<FoundHead, String> {
     let walk = Walk { document, context };
     let mut bias = Bias::default();
+    let mut path = Vec::new();
     let mut value = logits.to_owned();
     for _ in 0..MAX_STEPS {
         let Some(id) = context.index.producer(&value) else {
@@ -25,10 +37,11 @@ pub(super) fn linear_head(document: &Document, context: &Context, logits: &str) 
         let node: &NodeProto = context.graph.node(id);
         let between = || format!("{} stands between the last layer and the logits", node.describe());
         let input = |at: usize| node.input_at(at).map(str::to_owned).ok_or_else(between);
+        path.push(id);
         value = match (node.op_domain(), node.op()) {
-            ("", "Gemm") => return walk.gemm(node, bias),
-            ("", "MatMul") => return walk.matmul(node, bias),
-            ("", "Conv") => return walk.conv(node, bias),
+            ("", "Gemm") => return Ok(FoundHead { head: walk.gemm(node, bias)?, path }),
+            ("", "MatMul") => return Ok(FoundHead { head: walk.matmul(node, bias)?, path }),
+            ("", "Conv") => return Ok(FoundHead { head: walk.conv(node, bias)?, path }),
             ("", "Identity") => input(0)?,
             ("", "Dropout") if node.output_at(0) == Some(&value) => input(0)?,
             ("", "Cast") if walk.is_float(&input(0)?) => input(0)?,
