@@ -6,6 +6,7 @@ mod calibration;
 mod engine;
 mod error;
 mod feature;
+mod fit;
 mod score;
 mod scorer;
 #[cfg(test)]

@@ -87,4 +87,7 @@ pub enum CalibrationError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The temporary file that the samples go through.
+    #[error("cannot keep the samples in a temporary file: {0}; name a folder with room in TMPDIR")]
+    Spool(#[source] std::io::Error),
 }
