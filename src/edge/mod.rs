@@ -7,15 +7,27 @@ mod engine;
 mod error;
 mod feature;
 mod fit;
+mod inputs;
+mod logits;
+#[cfg(feature = "runtime")]
+mod ort;
+mod outlet;
+#[cfg(feature = "rayon")]
+mod pool;
+mod row;
 mod score;
 mod scorer;
 #[cfg(test)]
 mod testing;
+mod top_k;
+mod tract;
 
 pub use calibration::{
     Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,
 };
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
+#[cfg(feature = "rayon")]
+pub use pool::ScorerPool;
 pub use score::{Needs, Score, UnknownScore};
 pub use scorer::{Scored, Scorer, ScorerOptions};
