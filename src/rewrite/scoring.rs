@@ -58,6 +58,10 @@ pub struct ScoringModel {
     pub head: Result<LinearHead, String>,
     /// What was changed to bring the model into inference mode, a sentence each.
     pub changes: Vec<String>,
+    /// Whether the first axis of every input may have any size: it is no fixed number, and where the file fixed it, it
+    /// was made free because nothing in the graph depends on it. Else samples go through in batches of the size that the
+    /// inputs say.
+    pub free_batch: bool,
 }
 
 /// Finds the logits, cuts the graph there, inlines our functions and turns training mode off.
