@@ -5,6 +5,7 @@
 mod calibration;
 mod engine;
 mod error;
+pub mod evaluate;
 mod score;
 mod scorer;
 
