@@ -1,5 +1,7 @@
 //! What runs a model.
 
+use std::ops::Range;
+
 use crate::data::Tensor;
 
 use super::EdgeError;
@@ -17,13 +19,34 @@ pub struct Evidence {
     pub features: Vec<f32>,
 }
 
+impl Evidence {
+    /// Forgets the samples, keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.rows = 0;
+        self.classes = 0;
+        self.logits.clear();
+        self.features.clear();
+    }
+}
+
 /// Runs the model that [`scoring_model`](crate::rewrite::scoring_model) made. One for each thread.
 pub trait Engine: Send {
-    /// Runs some samples; one tensor per input, in the order of the model's inputs.
+    /// Runs the samples `rows` of a batch; one tensor per input, in the order of the model's inputs, all of them checked.
+    /// Their evidence is appended.
     ///
     /// # Errors
     /// What the runtime has against the inputs.
-    fn run(&mut self, inputs: &[Tensor], evidence: &mut Evidence) -> Result<(), EdgeError>;
+    fn run_rows(&mut self, inputs: &[Tensor], rows: Range<usize>, evidence: &mut Evidence) -> Result<(), EdgeError>;
+
+    /// Runs all samples of a batch; `evidence` is overwritten.
+    ///
+    /// # Errors
+    /// As [`Self::run_rows`].
+    fn run(&mut self, inputs: &[Tensor], evidence: &mut Evidence) -> Result<(), EdgeError> {
+        let rows = inputs.iter().find_map(|t| t.dims.first()).copied().unwrap_or(0);
+        evidence.clear();
+        self.run_rows(inputs, 0..rows, evidence)
+    }
 
     /// Another one for another thread; weights are shared where the runtime can.
     ///

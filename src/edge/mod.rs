@@ -6,11 +6,24 @@ mod calibration;
 mod engine;
 mod error;
 pub mod evaluate;
+mod inputs;
+mod logits;
+#[cfg(feature = "runtime")]
+mod ort;
+mod outlet;
+#[cfg(feature = "rayon")]
+mod pool;
+mod row;
 mod score;
 mod scorer;
+mod stand_in;
+mod top_k;
+mod tract;
 
 pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
+#[cfg(feature = "rayon")]
+pub use pool::ScorerPool;
 pub use score::{Needs, Score, UnknownScore};
 pub use scorer::{Scored, Scorer, ScorerOptions};

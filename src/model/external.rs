@@ -250,6 +250,17 @@ pub(super) fn files(references: &[ExternalReference], source: Option<&Path>) -> 
     Ok(files)
 }
 
+/// The data file of one reference.
+pub(super) fn file(reference: &ExternalReference, source: Option<&Path>) -> Result<PathBuf, ModelError> {
+    let Some(source) = source else {
+        return Err(ModelError::ExternalData {
+            tensor: reference.tensor.clone(),
+            reason: "its data is external, and a model read from memory has no folder to look in".to_owned(),
+        });
+    };
+    inside(&canonical(folder_of(source))?, reference)
+}
+
 /// See [`super::Document::missing_external_files`].
 pub(super) fn missing(references: &[ExternalReference], source: Option<&Path>) -> Vec<PathBuf> {
     let Some(source) = source else { return Vec::new() };

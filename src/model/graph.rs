@@ -444,6 +444,12 @@ impl NodeProto {
     pub fn subgraphs(&self) -> impl Iterator<Item = &Bytes> {
         self.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
     }
+
+    /// The values it reads: its inputs, and what its subgraphs read of the graph around them.
+    pub fn reads(&self) -> HashSet<&str> {
+        let own = self.input.iter().map(String::as_str).filter(|name| !name.is_empty());
+        own.chain(self.subgraphs().flat_map(|inner| outer_reads(inner))).collect()
+    }
 }
 
 /// Whether an encoded graph, or one inside it, makes a value `name` (with `reads` also: reads or describes).

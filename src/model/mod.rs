@@ -5,6 +5,7 @@
 
 mod build;
 mod copy;
+mod data;
 mod dims;
 mod document;
 mod error;

@@ -94,8 +94,7 @@ fn choose_logits(
                 .map_or_else(|| logits::class_axis(document, &context.index, &context.shapes, name), |c| c.class_axis),
         });
     }
-    let certain: Vec<_> = candidates.iter().filter(|c| c.certain).collect();
-    let pool = if certain.is_empty() { candidates.iter().collect() } else { certain };
+    let pool = logits::to_choose_from(&candidates);
     match pool[..] {
         [] => Err(RewriteError::NothingMatched(Box::new(report.clone()))),
         [only] => Ok(Chosen { value: only.value.clone(), through: only.through.clone(), class_axis: only.class_axis }),

@@ -1,10 +1,9 @@
 //! `inline`: replaces our ops by their bodies in plain ONNX.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::model::proto::{FunctionProto, NodeProto, OperatorSetIdProto};
 use crate::model::{DataType, Document, Graph, NodeId, Shapes, metadata_entry};
 
+use super::expand::expand;
 use super::function::{Operands, Signature, function_for, operator, parameters, used_elsewhere, with_every_attribute};
 use super::rules::{data_type_name, encouraging_op, family, shape_text};
 use super::swap::{NODE_RULE, NODE_VERSION};
@@ -31,7 +30,7 @@ pub fn inline(document: &Document) -> Result<Patched, RewriteError> {
         let signature = Signature::of(&node, &types)?;
         signature.check_opset(opset, &node)?;
         let body = body_of(&document, &node, &signature, opset);
-        let expanded = expand(&body, &with_every_attribute(node)?, document.graph());
+        let expanded = expanded(&body, &with_every_attribute(node)?, document.graph())?;
         let graph = document.graph_mut();
         graph.remove_nodes(&[NodeId(at)]);
         count += expanded.len();
@@ -88,68 +87,14 @@ fn body_of(document: &Document, node: &NodeProto, signature: &Signature, opset: 
         .unwrap_or_else(|| function_for(signature, opset))
 }
 
-/// The nodes of `body` with the names of `node`, without those that only make an output nobody asked for.
-fn expand(body: &FunctionProto, node: &NodeProto, graph: &Graph) -> Vec<NodeProto> {
-    let live = live_nodes(body, node);
-    let prefix = free_prefix(body, node, graph);
-    let mut names: HashMap<&str, String> = HashMap::new();
-    for (i, formal) in body.input.iter().enumerate() {
-        names.insert(formal, node.input_at(i).unwrap_or_default().to_owned());
+/// The nodes of `body` in the place of `node`, stamped.
+fn expanded(body: &FunctionProto, node: &NodeProto, graph: &Graph) -> Result<Vec<NodeProto>, RewriteError> {
+    let mut nodes = expand(body, node, &free_prefix(body, node, graph))?;
+    for new in &mut nodes {
+        new.metadata_props.push(metadata_entry(NODE_VERSION, env!("CARGO_PKG_VERSION")));
+        new.metadata_props.push(metadata_entry(NODE_RULE, "inline"));
     }
-    for (i, formal) in body.output.iter().enumerate() {
-        if let Some(actual) = node.output_at(i) {
-            names.insert(formal, actual.to_owned());
-        }
-    }
-    let rename = |name: &String| match names.get(name.as_str()) {
-        Some(actual) => actual.clone(),
-        None if name.is_empty() => String::new(),
-        None => format!("{prefix}/{name}"),
-    };
-    live.into_iter()
-        .map(|inner| {
-            let mut new = inner.clone();
-            new.name = Some(format!("{prefix}/{}", inner.label()));
-            new.input = inner.input.iter().map(&rename).collect();
-            new.output = inner.output.iter().map(&rename).collect();
-            new.attribute = inner.attribute.iter().filter_map(|a| resolved(a, node)).collect();
-            new.metadata_props.push(metadata_entry(NODE_VERSION, env!("CARGO_PKG_VERSION")));
-            new.metadata_props.push(metadata_entry(NODE_RULE, "inline"));
-            new
-        })
-        .collect()
-}
-
-/// An attribute with its value; one that refers to an attribute the node does not have is left out, as ONNX says.
-fn resolved(
-    attribute: &crate::model::proto::AttributeProto,
-    node: &NodeProto,
-) -> Option<crate::model::proto::AttributeProto> {
-    let Some(from) = attribute.ref_attr_name.as_deref().filter(|from| !from.is_empty()) else {
-        return Some(attribute.clone());
-    };
-    let mut value = node.attr(from)?.clone();
-    value.name = attribute.name.clone();
-    Some(value)
-}
-
-fn live_nodes<'f>(body: &'f FunctionProto, node: &NodeProto) -> Vec<&'f NodeProto> {
-    let asked = body.output.iter().enumerate().filter(|(i, _)| node.output_at(*i).is_some());
-    let mut read: HashSet<&str> = asked.map(|(_, name)| name.as_str()).collect();
-    let mut live: Vec<_> = body
-        .node
-        .iter()
-        .rev()
-        .filter(|inner| {
-            let is_live = inner.output.iter().any(|o| read.contains(o.as_str()));
-            if is_live {
-                read.extend(inner.input.iter().map(String::as_str));
-            }
-            is_live
-        })
-        .collect();
-    live.reverse();
-    live
+    Ok(nodes)
 }
 
 /// The node's name, or its operator's, with a number where a value of the body would meet one of the graph.

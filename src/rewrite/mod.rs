@@ -6,6 +6,7 @@
 mod artifacts;
 mod classifier;
 mod evaluate;
+mod expand;
 mod function;
 mod inline;
 mod inspect;

@@ -3,6 +3,7 @@
 //! From each output of a graph back through what turns logits into an answer (softmax, as one op or spelled out,
 //! temperature, arg max, top k, casts and reshapes) to the tensor before it.
 
+mod probabilities;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::collections::HashSet;
 use crate::model::{DataType, Dimension, Document, GraphIndex, Node, NodeId, Shapes};
 
 use super::report::NearMiss;
+pub(crate) use probabilities::find_probabilities;
 use softmax::View;
 
 /// The rule's name in [`NearMiss`].
@@ -140,6 +142,25 @@ fn settle(candidates: &mut [LogitsCandidate]) {
     for candidate in candidates.iter_mut() {
         candidate.certain = lone || (wanted == 1 && strong(candidate));
     }
+}
+
+/// Those of the candidates that a choice is left between: the certain one, else all.
+pub(crate) fn to_choose_from(candidates: &[LogitsCandidate]) -> Vec<&LogitsCandidate> {
+    let certain: Vec<_> = candidates.iter().filter(|c| c.certain).collect();
+    if certain.is_empty() { candidates.iter().collect() } else { certain }
+}
+
+/// The logits behind a value that comes out of a softmax or log-softmax, if it does.
+pub(crate) fn before_softmax(
+    document: &Document,
+    index: &GraphIndex,
+    shapes: &Shapes,
+    value: &str,
+) -> Option<LogitsCandidate> {
+    let view = View { index, shapes, opset: document.opset_version("").unwrap_or(1) };
+    let (_, node) = view.producer(value)?;
+    let value = node.output.iter().find(|o| *o == value)?;
+    view.trace(value).ok().filter(|found| found.head.strength() > Head::ArgMax.strength())
 }
 
 /// The softmax or log-softmax that a value fed to a loss comes out of, if it does: a loss that takes logits would apply
@@ -359,8 +380,8 @@ impl<'g> View<'_, 'g> {
         let (_, node) = self.producer(value)?;
         Some(match (node.op_domain(), node.op()) {
             ("", "Sigmoid" | "HardSigmoid") => {
-                "a sigmoid gives each class its own yes or no (multi-label or binary), not a choice between classes; \
-                 the encouraging loss needs a softmax classifier"
+                "a sigmoid gives each class its own yes or no (multi-label or binary), not a choice between classes as \
+                 a softmax does"
                     .into()
             }
             ("", op @ ("Tanh" | "LayerNormalization" | "LpNormalization" | "GroupNormalization")) => {
@@ -399,9 +420,10 @@ impl<'g> View<'_, 'g> {
         }
         let mut notes = Vec::new();
         let rank = dims.map(<[_]>::len);
+        let one_position = || dims.is_some_and(|d| d.iter().skip(2).all(|size| *size == Dimension::Known(1)));
         if class_axis != 1 {
             notes.push(format!("the classes are in axis {class_axis}, one choice per position"));
-        } else if let Some(rank @ 3..) = rank {
+        } else if let Some(rank @ 3..) = rank.filter(|_| !one_position()) {
             notes.push(format!("the logits have {rank} axes, one choice per position"));
         }
         if self.index.is_input(value) {
@@ -445,7 +467,7 @@ fn is_float(data_type: i32) -> bool {
 }
 
 fn classical(op: &str) -> String {
-    format!("{op} (classical machine learning) keeps its scores inside; there are no logits to put a loss on")
+    format!("{op} (classical machine learning) keeps its scores inside; it gives no logits")
 }
 
 /// A class axis as a position; without a known rank the tensor is taken to be a matrix.
