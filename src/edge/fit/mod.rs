@@ -20,5 +20,5 @@ pub(crate) use moments::Moments;
 pub(crate) use percentile::percentile;
 pub(crate) use spool::Spool;
 pub(crate) use temperature::{Likelihood, fit_temperature};
-pub(crate) use threshold::{Threshold, rank};
+pub(crate) use threshold::Threshold;
 pub(crate) use vim::fit_vim;

@@ -55,18 +55,51 @@ impl Spool {
         if self.width == 0 {
             return Ok(());
         }
-        self.file.seek(SeekFrom::Start(0)).map_err(CalibrationError::Spool)?;
+        self.rewind()?;
         let step = (BLOCK / self.width).max(1);
         let mut values = Vec::new();
         for first in (0..self.rows).step_by(step) {
-            let rows = step.min(self.rows - first);
-            self.bytes.resize(rows * self.width * size_of::<f32>(), 0);
-            self.file.read_exact(&mut self.bytes).map_err(CalibrationError::Spool)?;
-            values.clear();
-            values.extend(self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+            self.read(step.min(self.rows - first), &mut values)?;
             take(first, &values);
         }
-        self.file.seek(SeekFrom::End(0)).map_err(CalibrationError::Spool)?;
+        self.forward()
+    }
+
+    /// Calls `take` with blocks of the same rows of two spools; those of `other` are empty where it has no width.
+    pub(crate) fn zip(
+        &mut self,
+        other: &mut Self,
+        mut take: impl FnMut(usize, &[f32], &[f32]),
+    ) -> Result<(), CalibrationError> {
+        self.rewind()?;
+        other.rewind()?;
+        let step = (BLOCK / self.width.max(other.width).max(1)).max(1);
+        let (mut values, mut others) = (Vec::new(), Vec::new());
+        for first in (0..self.rows).step_by(step) {
+            let rows = step.min(self.rows - first);
+            self.read(rows, &mut values)?;
+            other.read(rows, &mut others)?;
+            take(first, &values, &others);
+        }
+        self.forward()?;
+        other.forward()
+    }
+
+    fn rewind(&mut self) -> Result<(), CalibrationError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(CalibrationError::Spool).map(drop)
+    }
+
+    /// To where rows are appended.
+    fn forward(&mut self) -> Result<(), CalibrationError> {
+        self.file.seek(SeekFrom::End(0)).map_err(CalibrationError::Spool).map(drop)
+    }
+
+    /// The next rows.
+    fn read(&mut self, rows: usize, values: &mut Vec<f32>) -> Result<(), CalibrationError> {
+        self.bytes.resize(rows * self.width * size_of::<f32>(), 0);
+        self.file.read_exact(&mut self.bytes).map_err(CalibrationError::Spool)?;
+        values.clear();
+        values.extend(self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
         Ok(())
     }
 

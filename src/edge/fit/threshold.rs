@@ -34,7 +34,7 @@ impl Threshold {
 }
 
 /// ⌈n·rate⌉, at least 1; `None` where n is 0. 0.07·100 is a little above 7 in f64 and means 7.
-pub(crate) fn rank(n: usize, rate: f64) -> Option<usize> {
+fn rank(n: usize, rate: f64) -> Option<usize> {
     if n == 0 {
         return None;
     }
