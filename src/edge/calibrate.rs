@@ -98,7 +98,7 @@ impl Calibrator {
             if score.needs() == Needs::Feature {
                 match &model.head {
                     Ok(found) => head = Some(Arc::new(found.clone())),
-                    Err(reason) => return Err(EdgeError::NeedsFeature { score, reason: reason.clone() }),
+                    Err(reason) => return Err(CalibrationError::NoFeature { score, reason: reason.clone() }.into()),
                 }
             }
         }

@@ -157,22 +157,6 @@ pub enum EdgeError {
         /// The score.
         score: Score,
     },
-    /// A score that needs the feature, of a model that has none.
-    #[error("the score {score} needs the feature before the last layer: {reason}")]
-    NeedsFeature {
-        /// The score.
-        score: Score,
-        /// Why there is none, a clause.
-        reason: String,
-    },
-    /// A score that was asked for but not fitted.
-    #[error(
-        "the score {score} has to be fitted to in-distribution data first: elonnx calibrate MODEL --data DATA --scores {score}"
-    )]
-    NotFitted {
-        /// The score.
-        score: Score,
-    },
     /// Numbers that make no sense as options.
     #[error("{option} is {value}, it should be {expected}")]
     Option {

@@ -44,8 +44,7 @@ pub(super) struct Decision {
 impl Decision {
     /// That of a calibration; `None` where its score has no threshold.
     pub fn of(calibration: &Calibration) -> Option<Self> {
-        let fit = calibration.decisive()?.clone();
-        Some(Self { score: calibration.decision, fit })
+        Some(Self { score: calibration.decision, fit: calibration.decisive()?.clone() })
     }
 }
 

@@ -35,7 +35,8 @@ pub struct ScorerOptions {
     pub top_k: usize,
     /// Whether the feature is wanted although no score needs it (for fits).
     pub feature: bool,
-    /// T of the energy and of the probabilities; by default the calibration's, else 1.
+    /// T of the energy and of the probabilities; by default the calibration's, else that by which the model itself divides
+    /// its logits, else 1.
     pub temperature: Option<f64>,
 }
 
@@ -147,15 +148,14 @@ impl Scorer {
         calibration: Option<Calibration>,
         options: &ScorerOptions,
     ) -> Result<Self, EdgeError> {
-        // fits of other logits say nothing about these
-        let calibration = calibration.filter(|calibration| calibration.logits == model.value);
-        let temperature = temperature(options, calibration.as_ref())?;
+        calibration.as_ref().map_or(Ok(()), |calibration| calibration.check(&model))?;
+        let temperature = temperature(options, calibration.as_ref(), &model)?;
         let mut scores = chosen_scores(options, calibration.as_ref());
         if model.evidence == rewrite::Evidence::Probabilities && options.scores.is_empty() {
             scores.retain(|score| score.needs() == Needs::Probabilities);
         }
         let decision =
-            calibration.as_ref().filter(|c| fitted_temperature(Some(c)) == temperature).and_then(Decision::of);
+            calibration.as_ref().filter(|c| own_temperature(Some(c), &model) == temperature).and_then(Decision::of);
         let computed: Vec<Score> = scores.iter().copied().chain(decision.as_ref().map(|d| d.score)).collect();
         check_scores(&computed, &model)?;
         let fits = Fits::read(document, &model, calibration.as_ref(), &computed)?;
@@ -165,9 +165,7 @@ impl Scorer {
             Some(classes) => classes,
             None => count_classes(engine.as_mut(), &inputs).unwrap_or(0),
         };
-        if let Some(calibration) = &calibration
-            && classes != 0
-        {
+        if let Some(calibration) = calibration.as_ref().filter(|_| classes != 0) {
             calibration.check_classes(classes)?;
         }
         let top_k = if classes == 0 { options.top_k } else { options.top_k.min(classes) };
@@ -345,8 +343,12 @@ fn chosen_scores(options: &ScorerOptions, calibration: Option<&Calibration>) -> 
 }
 
 /// T, and the bounds in which 1/T is a number of the precision that logits have.
-fn temperature(options: &ScorerOptions, calibration: Option<&Calibration>) -> Result<f64, EdgeError> {
-    let temperature = options.temperature.unwrap_or_else(|| fitted_temperature(calibration));
+fn temperature(
+    options: &ScorerOptions,
+    calibration: Option<&Calibration>,
+    model: &ScoringModel,
+) -> Result<f64, EdgeError> {
+    let temperature = options.temperature.unwrap_or_else(|| own_temperature(calibration, model));
     if (1e-6..=1e6).contains(&temperature) {
         return Ok(temperature);
     }
@@ -354,19 +356,15 @@ fn temperature(options: &ScorerOptions, calibration: Option<&Calibration>) -> Re
     Err(EdgeError::Option { option: "the temperature", value, expected: "a number from 0.000001 to 1000000" })
 }
 
-fn fitted_temperature(calibration: Option<&Calibration>) -> f64 {
-    calibration.and_then(|c| c.temperature).map_or(1.0, |fit| fit.temperature)
+fn own_temperature(calibration: Option<&Calibration>, model: &ScoringModel) -> f64 {
+    calibration.and_then(Calibration::temperature).or(model.temperature).unwrap_or(1.0)
 }
 
 /// Whether the model has what the scores need.
 fn check_scores(scores: &[Score], model: &ScoringModel) -> Result<(), EdgeError> {
     for &score in scores {
-        let needs = score.needs();
-        if model.evidence == rewrite::Evidence::Probabilities && needs != Needs::Probabilities {
+        if model.evidence == rewrite::Evidence::Probabilities && score.needs() != Needs::Probabilities {
             return Err(EdgeError::NeedsLogits { score });
-        }
-        if let (Needs::Feature, Err(reason)) = (needs, &model.head) {
-            return Err(EdgeError::NeedsFeature { score, reason: reason.clone() });
         }
     }
     Ok(())

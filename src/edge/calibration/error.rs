@@ -53,6 +53,23 @@ pub enum CalibrationError {
         /// What is wrong, a clause.
         reason: String,
     },
+    /// A score that must be fitted before it says anything.
+    #[error(
+        "the score {score} has to be fitted to in-distribution data first: elonnx calibrate MODEL --data DATA --scores \
+         {score}"
+    )]
+    NotFitted {
+        /// The score.
+        score: Score,
+    },
+    /// A score of the feature, for a model whose feature cannot be had.
+    #[error("the score {score} needs the feature before the last layer: {reason}")]
+    NoFeature {
+        /// The score.
+        score: Score,
+        /// Why there is none, a clause.
+        reason: String,
+    },
     /// Tables so large that no protobuf parser could read the model.
     #[error(
         "with its tables the model would have {length} bytes, and protobuf ends at 2 GiB; take fewer scores or a smaller bank \

@@ -59,12 +59,12 @@ impl Fits {
         let Some(&first) = scores.first() else { return Ok(fits) };
         let head = match &model.head {
             Ok(head) => head,
-            Err(reason) => return Err(EdgeError::NeedsFeature { score: first, reason: reason.clone() }),
+            Err(reason) => return Err(CalibrationError::NoFeature { score: first, reason: reason.clone() }.into()),
         };
         fits.head = Some(Arc::new(head.clone()));
         let fitted = |score: Score| calibration.and_then(|calibration| calibration.scores.get(&score));
         if let Some(&score) = scores.iter().find(|score| score.needs_fit() && fitted(**score).is_none()) {
-            return Err(EdgeError::NotFitted { score });
+            return Err(CalibrationError::NotFitted { score }.into());
         }
         let wanted = |name: &str| scores.iter().any(|&score| tables_of(score).contains(&name));
         let tables = Tables::read_if(document, wanted)?;
