@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
+use crate::data::DataError;
 use crate::model::ModelError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
@@ -89,6 +90,9 @@ fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return code_of_model(error);
+    }
+    if let Some(error) = error.downcast_ref::<DataError>() {
+        return if error.is_system() { FAILED } else { WRONG_INPUT };
     }
     if let Some(LibraryError::Named { .. }) = error.downcast_ref::<LibraryError>() {
         return WRONG_INPUT;

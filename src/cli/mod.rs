@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. Exit codes are in `exit`.
 
 mod completions;
+mod data;
 mod doctor;
 mod exit;
 mod files;

@@ -2,10 +2,13 @@
 //!
 //! Pure Rust by way of tract; no ONNX Runtime needed. **Every [`Score`] is higher the further out of distribution.**
 
+mod calibrate;
 mod calibration;
 mod engine;
 mod error;
+pub mod evaluate;
 mod feature;
+mod fit;
 mod inputs;
 mod logits;
 #[cfg(feature = "runtime")]
@@ -21,6 +24,7 @@ mod testing;
 mod top_k;
 mod tract;
 
+pub use calibrate::{Calibrated, Calibrator, CalibratorOptions};
 pub use calibration::{
     Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,
 };

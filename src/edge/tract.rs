@@ -191,12 +191,21 @@ impl Model {
             }
             finish(model)
         })
-        .map_err(refused)?;
+        .map_err(|reason| refused(self.with_sizes(dims, reason)))?;
         if plans.len() >= KEPT {
             plans.clear();
         }
         plans.insert(dims.to_vec(), Arc::clone(&plan));
         Ok(plan)
+    }
+
+    /// Where the file does not tell all sizes, those that came may be what is wrong.
+    fn with_sizes(&self, dims: &[Vec<usize>], reason: String) -> String {
+        if self.specs.iter().all(|spec| spec.dims.iter().skip(1).all(Option::is_some)) {
+            return reason;
+        }
+        let inputs = self.specs.iter().zip(dims).map(|(spec, dims)| format!("'{}' of shape {dims:?}", spec.name));
+        format!("with input {}: {reason}", inputs.collect::<Vec<_>>().join(" and "))
     }
 
     /// A plan in which the batch is a symbol, as are sizes that the file does not tell.

@@ -87,4 +87,79 @@ pub enum CalibrationError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The temporary file that the samples go through.
+    #[error("cannot keep the samples in a temporary file: {0}; name a folder with room in TMPDIR")]
+    Spool(#[source] std::io::Error),
+    /// No scores to calibrate.
+    #[error("no score is named; name at least one: {}", Score::ALL.map(Score::as_str).join(", "))]
+    NoScores,
+    /// A number out of range.
+    #[error("{what} is {value}, it should be {expected}")]
+    Parameter {
+        /// What it is for.
+        what: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// Nothing to fit to.
+    #[error("there are no samples; a calibration needs in-distribution data, some hundred samples at least")]
+    NoSamples,
+    /// A temperature without labels.
+    #[error(
+        "a temperature is fitted to labels, and the data have none; give them (--labels) or leave out --fit-temperature"
+    )]
+    NoLabels,
+    /// A temperature for probabilities.
+    #[error("a temperature divides logits, and only probabilities are there; leave out --fit-temperature")]
+    NoLogits,
+    /// Labels for some of the samples.
+    #[error("{sample} has {}, and those before have {}; give labels for all samples or for none", of(*.has), of(!*.has))]
+    SomeLabels {
+        /// The first one that is unlike those before.
+        sample: String,
+        /// Whether it has one.
+        has: bool,
+    },
+    /// A label that is no class.
+    #[error("{sample} has label {label}, and the model has classes 0 to {}", classes - 1)]
+    Label {
+        /// The sample, with its name where it has one.
+        sample: String,
+        /// Its label.
+        label: i64,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// NaN in what the model gives.
+    #[error("{sample}: {what} NaN or infinity; a broken sample, or a model that overflows")]
+    NotFinite {
+        /// The sample, with its name where it has one.
+        sample: String,
+        /// What holds it, with the verb.
+        what: &'static str,
+    },
+    /// Another number of classes or features than in the samples before.
+    #[error("the model gave {found} {what} where it gave {expected} for the samples before")]
+    Width {
+        /// "classes" or "features".
+        what: &'static str,
+        /// Before.
+        expected: usize,
+        /// Now.
+        found: usize,
+    },
+    /// A score that cannot be fitted to these samples.
+    #[error("the score {score} cannot be fitted: {reason}")]
+    Unfit {
+        /// The score.
+        score: Score,
+        /// Why, a clause.
+        reason: &'static str,
+    },
+}
+
+fn of(labels: bool) -> &'static str {
+    if labels { "a label" } else { "no label" }
 }

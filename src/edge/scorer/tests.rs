@@ -125,3 +125,101 @@ fn threads_give_what_one_gives_in_the_same_order() {
     let error = pool.score(&[damaged], &mut found).unwrap_err();
     assert!(matches!(error, EdgeError::NotANumber { sample: 333, input: true, .. }), "{error}");
 }
+
+fn of_file(name: &str, options: &ScorerOptions) -> Result<Scorer, EdgeError> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx_models/heads").join(name);
+    Scorer::new(&Document::open(path).unwrap(), options)
+}
+
+#[test]
+fn probabilities_are_scored_where_they_are_asked_for() {
+    let scores = vec![Score::Msp, Score::Entropy, Score::Gen];
+    let of_logits = ScorerOptions { scores: scores.clone(), top_k: 9, ..ScorerOptions::default() };
+    let of_probabilities = ScorerOptions { probabilities: true, ..of_logits.clone() };
+    let (mut expected, mut found) = (Scored::default(), Scored::default());
+    of_file("softmax.onnx", &of_logits).unwrap().score(&[samples(7)], &mut expected).unwrap();
+    let mut scorer = of_file("softmax.onnx", &of_probabilities).unwrap();
+    scorer.score(&[samples(7)], &mut found).unwrap();
+    assert_eq!((scorer.top_k(), found.class.clone()), (5, expected.class.clone()));
+    assert_eq!(found.top_classes, expected.top_classes);
+    for (a, b) in found.scores.iter().zip(&expected.scores) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    assert!(found.margin.iter().all(|margin| margin.is_nan()) && found.in_distribution.is_empty());
+    let by_default = ScorerOptions { probabilities: true, ..ScorerOptions::default() };
+    assert_eq!(of_file("softmax.onnx", &by_default).unwrap().scores(), [Score::Msp]);
+    let energy = ScorerOptions { scores: vec![Score::Energy], ..by_default };
+    let error = of_file("softmax.onnx", &energy).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "the score energy needs logits, and only probabilities are there; msp, entropy and gen work on those"
+    );
+}
+
+#[test]
+fn probabilities_are_those_of_the_model() {
+    let mut scorer = of_file("temperature_softmax.onnx", &ScorerOptions::default()).unwrap();
+    assert_eq!(scorer.temperature(), 2.5);
+    let own = ScorerOptions { probabilities: true, ..ScorerOptions::default() };
+    let (mut ours, mut theirs) = (Scored::default(), Scored::default());
+    scorer.score(&[samples(4)], &mut ours).unwrap();
+    of_file("temperature_softmax.onnx", &own).unwrap().score(&[samples(4)], &mut theirs).unwrap();
+    for (a, b) in ours.probability.iter().zip(&theirs.probability) {
+        assert!((a - b).abs() < 1e-6, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_calibrated_model_decides() {
+    use crate::edge::{FORMAT_VERSION, ScoreFit, Tables, TemperatureFit};
+    let mut plain = Scored::default();
+    let energy = ScorerOptions { scores: vec![Score::Energy], temperature: Some(2.0), ..ScorerOptions::default() };
+    scorer(&energy).unwrap().score(&[samples(20)], &mut plain).unwrap();
+    let (mut document, _) = model();
+    let threshold = f64::from(plain.scores[3]);
+    let mut per_class = vec![None; 5];
+    per_class[plain.class[3] as usize] = Some(f64::NEG_INFINITY.max(threshold));
+    let fit = ScoreFit {
+        threshold,
+        interval: [threshold; 2],
+        samples: 20,
+        per_class: Some(per_class),
+        parameters: std::collections::BTreeMap::new(),
+    };
+    let calibration = Calibration {
+        version: FORMAT_VERSION,
+        elonnx: "0".into(),
+        logits: "logits".into(),
+        classes: 5,
+        samples: 20,
+        true_positive_rate: 0.95,
+        decision: Score::Energy,
+        temperature: Some(TemperatureFit {
+            temperature: 2.0,
+            nll_before: 1.0,
+            nll_after: 1.0,
+            ece_before: 0.0,
+            ece_after: 0.0,
+        }),
+        scores: [(Score::Energy, fit)].into(),
+        preprocessing: None,
+    };
+    calibration.write(&mut document, &Tables::default()).unwrap();
+    let of = |options: &ScorerOptions| Scorer::new(&document, options).unwrap();
+    let mut by_default = of(&ScorerOptions::default());
+    assert_eq!(
+        (by_default.scores(), by_default.temperature(), by_default.decides()),
+        (&[Score::Energy][..], 2.0, true)
+    );
+    let mut scored = Scored::default();
+    by_default.score(&[samples(20)], &mut scored).unwrap();
+    let expected: Vec<bool> = plain.scores.iter().map(|&score| f64::from(score) <= threshold).collect();
+    assert_eq!(scored.in_distribution, expected);
+    // also where the score that decides is not among those asked for
+    of(&ScorerOptions { scores: vec![Score::Msp], ..ScorerOptions::default() })
+        .score(&[samples(20)], &mut scored)
+        .unwrap();
+    assert_eq!(scored.in_distribution, expected);
+    // the threshold is for another temperature
+    assert!(!of(&ScorerOptions { temperature: Some(1.0), ..ScorerOptions::default() }).decides());
+}

@@ -6,8 +6,8 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{
-    AxesMapping, Expansion, Factoid as _, InferenceOp, InferenceResult, OutletId, Solver, SpecialOps as _, StaticName,
-    TVec, TensorProxy, TractResult, TypedModel, bail, expand, tensor0, tvec,
+    AxesMapping, Expansion, InferenceOp, InferenceResult, OutletId, Solver, SpecialOps as _, StaticName, TVec,
+    TensorProxy, TractResult, TypedModel, bail, expand, tensor0, tvec,
 };
 use tract_onnx::tract_hir::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::change_axes::AxisOp;
