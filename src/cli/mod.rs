@@ -15,6 +15,7 @@ mod output;
 mod patch;
 mod report;
 mod rewrite;
+mod score;
 mod unpatch;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
+    Score(score::Arguments),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),
@@ -94,6 +96,7 @@ fn run(command: Command) -> ExitCode {
         Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
+        Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),
