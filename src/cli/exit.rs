@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
 use crate::data::DataError;
-use crate::edge::EdgeError;
+use crate::edge::{CalibrationError, EdgeError};
 use crate::model::ModelError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
@@ -97,6 +97,7 @@ fn code(error: &anyhow::Error) -> u8 {
             EdgeError::Model(error) => code_of_model(error),
             EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
             EdgeError::NoOnnxRuntime { .. } => FAILED,
+            EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
             _ => WRONG_INPUT,
         };
     }

@@ -5,7 +5,7 @@ mod csv;
 mod jsonl;
 mod parquet;
 mod pipeline;
-mod progress;
+pub(super) mod progress;
 mod sink;
 mod table;
 
@@ -216,7 +216,7 @@ impl Total {
     }
 }
 
-fn processors() -> usize {
+pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
@@ -225,7 +225,7 @@ fn format_parser() -> impl clap::builder::TypedValueParser<Value = Format> {
         .try_map(|text| Format::ALL.into_iter().find(|format| format.as_str() == text).ok_or("no such format"))
 }
 
-fn engine_parser() -> impl clap::builder::TypedValueParser<Value = EngineKind> {
+pub(super) fn engine_parser() -> impl clap::builder::TypedValueParser<Value = EngineKind> {
     PossibleValuesParser::new(["tract", "ort"])
         .map(|text| if text == "ort" { EngineKind::OnnxRuntime } else { EngineKind::Tract })
 }
@@ -234,7 +234,7 @@ fn top_k(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|k| (1..=1000).contains(k)).ok_or_else(|| "not a number from 1 to 1000".to_owned())
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(super) fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| "not a number from 1 to 1024".to_owned())
 }
 
