@@ -8,6 +8,7 @@ use serde_json::json;
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
 use crate::data::DataError;
+use crate::edge::{CalibrationError, EdgeError};
 use crate::model::ModelError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
@@ -91,6 +92,15 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return code_of_model(error);
     }
+    if let Some(error) = error.downcast_ref::<EdgeError>() {
+        return match error {
+            EdgeError::Model(error) => code_of_model(error),
+            EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
+            EdgeError::NoOnnxRuntime { .. } => FAILED,
+            EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
+            _ => WRONG_INPUT,
+        };
+    }
     if let Some(error) = error.downcast_ref::<DataError>() {
         return if error.is_system() { FAILED } else { WRONG_INPUT };
     }
@@ -105,6 +115,16 @@ fn code_of_model(error: &ModelError) -> u8 {
         ModelError::Io { action: "read" | "open" | "map" | "find", .. } => WRONG_INPUT,
         ModelError::Io { .. } => FAILED,
         _ => WRONG_INPUT,
+    }
+}
+
+/// A scorer doesn't know the file's name; errors of the file itself have it already.
+pub fn of_model(error: EdgeError, path: &std::path::Path) -> anyhow::Error {
+    match error {
+        EdgeError::Model(_) | EdgeError::Rewrite(RewriteError::Model(_)) | EdgeError::NoOnnxRuntime { .. } => {
+            error.into()
+        }
+        _ => anyhow::Error::from(error).context(path.display().to_string()),
     }
 }
 

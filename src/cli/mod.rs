@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error. Exit codes are in `exit`.
 
+mod calibrate;
 mod completions;
 mod data;
 mod doctor;
@@ -15,6 +16,7 @@ mod output;
 mod patch;
 mod report;
 mod rewrite;
+mod score;
 mod unpatch;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
+    Calibrate(calibrate::Arguments),
+    Score(score::Arguments),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),
@@ -94,6 +98,8 @@ fn run(command: Command) -> ExitCode {
         Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
+        Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
+        Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),

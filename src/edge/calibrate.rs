@@ -129,6 +129,14 @@ impl Calibrator {
         self.samples.as_ref().map_or(0, |samples| samples.predicted.len())
     }
 
+    /// What a scorer says of a sample of the next batch, with the sample's number among all and its name.
+    #[must_use]
+    pub fn locate(&self, error: EdgeError, names: Option<&[String]>) -> EdgeError {
+        let EdgeError::NotANumber { sample: row, .. } = error else { return error };
+        let sample = sample_name(self.samples(), row, names);
+        CalibrationError::NotFinite { sample, what: "its logits hold" }.into()
+    }
+
     /// Adds samples, with their labels and what they are called, where that is known.
     ///
     /// # Errors
@@ -321,13 +329,8 @@ impl Samples {
         }
     }
 
-    /// "sample 17 (cat.png)"
     fn name(&self, row: usize, names: Option<&[String]>) -> String {
-        let number = self.predicted.len() + row;
-        match names.and_then(|names| names.get(row)) {
-            Some(name) => format!("sample {number} ({name})"),
-            None => format!("sample {number}"),
-        }
+        sample_name(self.predicted.len(), row, names)
     }
 
     fn check(
@@ -448,6 +451,15 @@ impl Samples {
             }
         }
         Ok(columns)
+    }
+}
+
+/// "sample 17 (cat.png)"
+fn sample_name(before: usize, row: usize, names: Option<&[String]>) -> String {
+    let number = before + row;
+    match names.and_then(|names| names.get(row)) {
+        Some(name) => format!("sample {number} ({name})"),
+        None => format!("sample {number}"),
     }
 }
 

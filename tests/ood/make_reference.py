@@ -1,14 +1,16 @@
-"""Writes model.onnx and reference.npz: features, and what pytorch-ood makes of them.
+"""Writes model.onnx and reference.json: features, and what pytorch-ood makes of them.
 
-    pip install torch onnx scipy scikit-learn && pip install --no-deps pytorch-ood==0.4.0
+    pip install torch onnx numpy scipy scikit-learn && pip install --no-deps pytorch-ood==0.4.0
     python tests/ood/make_reference.py
 
 pytorch-ood 0.4.0 declares torchvision, which the detectors do not need; a stand-in module takes its place.
 Every detector is given features, logits or the last layer, so nothing of torch.nn is trained or run.
 """
 
+import json
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -26,7 +28,7 @@ for name in ["torchvision", "torchvision.datasets", "torchvision.datasets.utils"
 
 from pytorch_ood import detector  # noqa: E402
 
-FEATURES, CLASSES, TRAIN, TEST, K = 16, 5, 200, 40, 10
+FEATURES, CLASSES, TRAIN, TEST, K = 16, 5, 150, 40, 10
 HERE = Path(__file__).parent
 
 
@@ -42,7 +44,7 @@ def data(random):
     train = samples(labels, 1.0)
     near = samples(np.arange(TEST // 2) % CLASSES, 1.0)
     far = random.gamma(1.0, 3.0, (TEST - TEST // 2, FEATURES))
-    return train.astype("f4"), labels, np.concatenate([near, far]).astype("f4")
+    return train.round(3).astype("f4"), labels, np.concatenate([near, far]).round(3).astype("f4")
 
 
 def model(weight, bias):
@@ -92,8 +94,17 @@ def main():
         "relative_mahalanobis": TRAIN * detector.RMD(None).fit_features(h, y).predict_features(x),
         "vim": detector.ViM(None, FEATURES // 2, w, b).fit_features(h, y).predict_features(x),
     }
-    scores = {name: values.double().numpy() for name, values in scores.items()}
-    np.savez(HERE / "reference.npz", train=train, labels=labels.astype("i8"), test=test, **scores)
+    reference = {
+        "made_with": f"pytorch-ood {version('pytorch-ood')}, torch {torch.__version__}, numpy {np.__version__}",
+        "features": FEATURES, "k": K, "percentile": 65, "labels": labels.tolist(),
+        "train": numbers(train.ravel()), "test": numbers(test.ravel()),
+        "scores": {name: numbers(values.double().numpy()) for name, values in scores.items()},
+    }
+    (HERE / "reference.json").write_text(json.dumps(reference, separators=(",", ":")) + "\n")
+
+
+def numbers(values):
+    return [float(f"{value:.9g}") for value in values]
 
 
 main()
