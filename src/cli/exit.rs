@@ -8,7 +8,10 @@ use serde_json::json;
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
 use crate::data::DataError;
+use crate::edge::EdgeError;
+use crate::edge::evaluate::EvaluateError;
 use crate::model::ModelError;
+use crate::report::ReportError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
 
@@ -94,6 +97,15 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<DataError>() {
         return if error.is_system() { FAILED } else { WRONG_INPUT };
     }
+    if let Some(error) = error.downcast_ref::<EdgeError>() {
+        return code_of_edge(error);
+    }
+    if error.is::<EvaluateError>() {
+        return WRONG_INPUT;
+    }
+    if let Some(ReportError::UnknownFormat { .. }) = error.downcast_ref::<ReportError>() {
+        return WRONG_INPUT;
+    }
     if let Some(LibraryError::Named { .. }) = error.downcast_ref::<LibraryError>() {
         return WRONG_INPUT;
     }
@@ -104,6 +116,14 @@ fn code_of_model(error: &ModelError) -> u8 {
     match error {
         ModelError::Io { action: "read" | "open" | "map" | "find", .. } => WRONG_INPUT,
         ModelError::Io { .. } => FAILED,
+        _ => WRONG_INPUT,
+    }
+}
+
+fn code_of_edge(error: &EdgeError) -> u8 {
+    match error {
+        EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
+        EdgeError::NoOnnxRuntime { .. } => FAILED,
         _ => WRONG_INPUT,
     }
 }

@@ -5,6 +5,7 @@
 mod completions;
 mod data;
 mod doctor;
+mod evaluate;
 mod exit;
 mod files;
 mod inline;
@@ -15,6 +16,7 @@ mod output;
 mod patch;
 mod report;
 mod rewrite;
+mod scorer;
 mod unpatch;
 
 use std::process::ExitCode;
@@ -58,6 +60,7 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
+    Evaluate(evaluate::Arguments),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),
@@ -94,6 +97,7 @@ fn run(command: Command) -> ExitCode {
         Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
+        Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),
