@@ -8,8 +8,10 @@ use serde_json::json;
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
 use crate::data::DataError;
+use crate::edge::evaluate::EvaluateError;
 use crate::edge::{CalibrationError, EdgeError};
 use crate::model::ModelError;
+use crate::report::ReportError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
 
@@ -93,16 +95,16 @@ fn code(error: &anyhow::Error) -> u8 {
         return code_of_model(error);
     }
     if let Some(error) = error.downcast_ref::<EdgeError>() {
-        return match error {
-            EdgeError::Model(error) => code_of_model(error),
-            EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
-            EdgeError::NoOnnxRuntime { .. } => FAILED,
-            EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
-            _ => WRONG_INPUT,
-        };
+        return code_of_edge(error);
     }
     if let Some(error) = error.downcast_ref::<DataError>() {
         return if error.is_system() { FAILED } else { WRONG_INPUT };
+    }
+    if error.is::<EvaluateError>() {
+        return WRONG_INPUT;
+    }
+    if let Some(ReportError::UnknownFormat { .. }) = error.downcast_ref::<ReportError>() {
+        return WRONG_INPUT;
     }
     if let Some(LibraryError::Named { .. }) = error.downcast_ref::<LibraryError>() {
         return WRONG_INPUT;
@@ -125,6 +127,15 @@ pub fn of_model(error: EdgeError, path: &std::path::Path) -> anyhow::Error {
             error.into()
         }
         _ => anyhow::Error::from(error).context(path.display().to_string()),
+    }
+}
+
+fn code_of_edge(error: &EdgeError) -> u8 {
+    match error {
+        EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
+        EdgeError::NoOnnxRuntime { .. } => FAILED,
+        EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
+        _ => WRONG_INPUT,
     }
 }
 

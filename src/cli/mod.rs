@@ -6,6 +6,7 @@ mod calibrate;
 mod completions;
 mod data;
 mod doctor;
+mod evaluate;
 mod exit;
 mod files;
 mod inline;
@@ -17,6 +18,7 @@ mod patch;
 mod report;
 mod rewrite;
 mod score;
+mod scorer;
 mod unpatch;
 
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Calibrate(calibrate::Arguments),
     Score(score::Arguments),
+    Evaluate(evaluate::Arguments),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),
@@ -100,6 +103,7 @@ fn run(command: Command) -> ExitCode {
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
         Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
         Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
+        Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),

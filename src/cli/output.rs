@@ -106,6 +106,17 @@ impl Page {
         self.line(&line);
     }
 
+    /// A line of a table, never broken; names in it are cleaned by the caller.
+    pub fn plain_line(&mut self, text: &str) {
+        self.line(text);
+    }
+
+    /// As [`Self::plain_line`], less prominent: titles of columns, and what is beside the point.
+    pub fn faint(&mut self, text: &str) {
+        let line = self.styled(Style::new().dimmed(), text.trim_end());
+        self.line(&line);
+    }
+
     /// A call in Python to copy; the argument gets a line of its own where the call is too long.
     pub fn call(&mut self, function: &str, argument: &str) {
         if function.len() + argument.chars().count() + "    ()".len() <= self.width {

@@ -2,6 +2,7 @@
 
 mod error;
 mod measured;
+mod reader;
 mod scored_set;
 mod summary;
 
