@@ -14,8 +14,24 @@ def judge(elonnx, model, paths, ood):
     scores = ["--scores", ",".join(SCORES)]
     _run(elonnx, "calibrate", model, "--data", paths["calibration"], *scores, "-o", calibrated, "--force", "--quiet")
     sets = [word for name in ood for word in ("--ood", f"{name}={paths[name]}")]
-    command = ["evaluate", calibrated, "--in-dist", paths["test"], *sets, *scores, "--report", f"{stem}.html", "--force"]
-    return json.loads(_run(elonnx, *command, "--json"))
+    command = ["evaluate", calibrated, "--in-dist", f"test={paths['test']}", *sets, *scores, "--report", f"{stem}.html"]
+    return json.loads(_run(elonnx, *command, "--json"))["evaluation"]
+
+
+def print_table(runs, names):
+    """AUROC and FPR95 in percent, a line per score and model; what the calibrated threshold of the first score does."""
+    sets = [entry["set"] for entry in runs["ce"]["out_of_distribution"]["scores"][0]["sets"]]
+    print(f"  {'':<10}{'':<18}{'AUROC':>10}{'FPR95':>10}")
+    for at, name in enumerate(sets):
+        if len(sets) > 1:
+            print(f"  {name}")
+        for score in SCORES:
+            for key, run in runs.items():
+                found = next(entry for entry in run["out_of_distribution"]["scores"] if entry["score"] == score)
+                auroc, fpr = (found["sets"][at][metric]["value"] for metric in ("auroc", "fpr_at_tpr"))
+                print(f"  {score:<10}{names[key]:<18}{auroc:>10.2%}{fpr:>10.2%}")
+    print("\nAUROC: how well the score tells the sets apart; FPR95: share of the other set that")
+    print("passes when 95 % of the test data pass (one run; training differs from seed to seed).")
 
 
 def _run(elonnx, *arguments):
