@@ -6,6 +6,8 @@ mod calibration;
 mod formulas;
 mod present;
 mod shaping;
+#[cfg(test)]
+mod tests;
 
 use crate::model::proto::ValueInfoProto;
 use crate::model::{DataType, Dimension, Document, value_info};
