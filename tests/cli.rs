@@ -276,6 +276,24 @@ fn patch_writes_beside_the_model_and_says_so() {
 }
 
 #[test]
+fn scores_are_outputs_and_no_loss_is_touched() {
+    let desk = Desk::with_model();
+    let run = desk.run("patch model.onnx --scores energy,prediction --temperature 2").ends(0);
+    for words in ["added       energy", "−T·logsumexp(z/T), T = 2", "int64", "Written to model.scores.onnx"] {
+        assert!(run.stdout.contains(words), "no '{words}' in:\n{}", run.stdout);
+    }
+    assert!(!run.stdout.contains("register_custom_ops_library"), "{}", run.stdout);
+    let run = desk.run("patch model.scores.onnx --scores energy --temperature 2 --json").ends(0);
+    assert_eq!(run.json()["status"], "unchanged");
+    assert_eq!(run.json()["report"]["scores"][0]["action"], "already_there");
+    desk.run("patch model.onnx --scores energy --log-end 0.5").ends(2).says(&["--log-end belongs to a loss"]);
+    desk.run("patch model.onnx -n --scores in-distribution -o x.onnx").ends(2).says(&["it holds no calibration"]);
+    desk.run("patch model.onnx --scores knn").ends(2).says(&["stay out of the graph"]);
+    desk.run("patch . --scores energy").ends(2).says(&["one model at a time"]);
+    assert_eq!(desk.files(), ["model.onnx", "model.scores.onnx"]);
+}
+
+#[test]
 fn patching_twice_is_no_failure_and_still_writes_what_was_asked_for() {
     let desk = Desk::with_model();
     desk.run("patch model.onnx -o once.onnx").ends(0);

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use elonnx::model::Document;
-use elonnx::rewrite::{PatchOptions, RewriteError, inline, inspect, patch, unpatch};
+use elonnx::rewrite::{
+    GraphScore, GraphScoreOptions, PatchOptions, RewriteError, add_scores, inline, inspect, patch, unpatch,
+};
 use onnx_protobuf::{Message, ModelProto};
 
 /// All .onnx files under the repository's own models, and under ../shared/models where that is.
@@ -88,6 +90,41 @@ fn patched_files_satisfy_a_second_parser_and_twice_is_once() {
         assert!(again.document.to_bytes() == bytes, "{}: the second patch changed something", path.display());
     }
     assert!(patched_count > 40 && left_alone > 3, "{patched_count} patched, {left_alone} left alone");
+}
+
+#[test]
+fn scored_files_satisfy_a_second_parser_and_twice_is_once() {
+    let scores = vec![GraphScore::Prediction, GraphScore::Margin, GraphScore::Energy, GraphScore::Entropy];
+    let options = GraphScoreOptions { scores, ..GraphScoreOptions::default() };
+    let mut count = 0;
+    for path in models() {
+        let document = Document::open(&path).unwrap();
+        let Ok(scored) = add_scores(&document, &options) else { continue };
+        count += 1;
+        let bytes = scored.document.to_bytes();
+        let model = parse(&bytes, &path);
+        let outputs: Vec<&str> = model.graph.output.iter().map(|output| output.name.as_str()).collect();
+        for score in &scored.report.scores {
+            assert!(outputs.contains(&score.output.as_str()), "{}: no {}", path.display(), score.output);
+        }
+        let scored = Document::from_bytes(bytes.clone()).unwrap();
+        let again = add_scores(&scored, &options).unwrap();
+        assert!(!again.report.scores_changed(), "{}", path.display());
+        assert!(again.document.to_bytes() == bytes, "{}: the second time changed something", path.display());
+
+        // the loss is found as before, and goes again
+        let before = patch(&document, &PatchOptions::default()).map(|patched| patched.report.swapped()).ok();
+        let Ok(patched) = patch(&scored, &PatchOptions::default()) else {
+            assert_eq!(before, None, "{}", path.display());
+            continue;
+        };
+        assert_eq!(before, Some(patched.report.swapped()), "{}", path.display());
+        // the operator of a loss spelled out in single ops may read the logits under another name
+        let spelled_out = path.components().any(|part| part.as_os_str().to_string_lossy().ends_with("_expanded"));
+        let again = add_scores(&patched.document, &options).unwrap();
+        assert!(spelled_out || !again.report.scores_changed(), "{}: the loss changed the scores", path.display());
+    }
+    assert!(count > 40, "{count} scored");
 }
 
 #[test]

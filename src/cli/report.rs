@@ -286,6 +286,7 @@ pub mod tests {
                 action: Action::Swapped,
                 notes: vec!["the second output, log_prob, was read by nobody else".into()],
             }],
+            scores: Vec::new(),
             near_misses: vec![NearMiss {
                 rule: "gathered-log-softmax",
                 place: "graph > If 'cond' > then_branch".into(),

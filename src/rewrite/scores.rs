@@ -6,6 +6,8 @@ mod calibration;
 mod formulas;
 mod present;
 mod shaping;
+#[cfg(test)]
+mod tests;
 
 use crate::model::proto::ValueInfoProto;
 use crate::model::{DataType, Dimension, Document, value_info};
@@ -167,14 +169,14 @@ pub fn add_scores(document: &Document, options: &GraphScoreOptions) -> Result<Pa
 
     let mut patched = document.clone();
     let mut report = Report::default();
-    report.changes.push(format!("the logits are '{}', which {}", logits.chosen.value, logits.chosen.how));
+    report.changes.push(format!("z, the logits, is '{}', which {}", logits.chosen.value, logits.chosen.how));
     let mut left = Vec::new();
     let mut seen = Vec::new();
     for &score in options.scores.iter().filter(|&&score| unseen(&mut seen, score)) {
         let formula = Formula::of(score, &logits, temperature, calibration.as_ref())?;
         let told = told(&logits, score, &formula);
         match present::find(document.graph(), score.as_str()) {
-            Some(found) if found.formula == told.formula => {
+            Some(found) if found.formula == in_full(&told) => {
                 report.scores.push(ScoreReport { output: found.output, action: ScoreAction::AlreadyThere, ..told });
             }
             Some(found) => {
@@ -212,11 +214,16 @@ fn told(logits: &Logits, score: GraphScore, formula: &Formula) -> ScoreReport {
     ScoreReport {
         score: score.as_str(),
         output: String::new(),
-        formula: format!("{}; z is '{}'", formula.text(), logits.chosen.value),
+        formula: formula.text(),
         data_type: format!("{}{shape}", rules::data_type_name(logits.output_type(score))),
         logits: logits.chosen.value.clone(),
         action: ScoreAction::Added,
     }
+}
+
+/// The formula as it stands in the model.
+fn in_full(told: &ScoreReport) -> String {
+    format!("{}; z is '{}'", told.formula, told.logits)
 }
 
 /// Writes the nodes and the outputs.
@@ -233,9 +240,9 @@ fn add(
     let mut infos: Vec<ValueInfoProto> = Vec::new();
     let mut builder = Builder::new(&document, &context, logits, &mut plan);
     for (score, formula, mut told) in left {
-        let output = formula.write(&mut builder, score, &told.formula)?;
+        let output = formula.write(&mut builder, score, &in_full(&told))?;
         let mut info = value_info(&output, logits.output_type(score) as i32, Some(&logits.row_dims()));
-        info.doc_string = Some(told.formula.clone());
+        info.doc_string = Some(in_full(&told));
         infos.push(info);
         told.output = output;
         report.scores.push(told);

@@ -6,6 +6,8 @@ mod free_batch;
 mod functions;
 mod head;
 mod inference;
+#[cfg(test)]
+mod tests;
 mod two_classes;
 mod weights;
 

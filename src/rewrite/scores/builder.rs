@@ -104,7 +104,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         let node = stamped(op, RULE)
             .metadata(NODE_SCORE, score)
             .metadata(NODE_FORMULA, formula)
-            .name(&format!("{RULE}/{output}"))
+            .name(&format!("{RULE}/{output}/output"))
             .inputs(inputs)
             .outputs([output]);
         self.append(more(node).build());
@@ -127,7 +127,7 @@ impl<'a, 'g> Builder<'a, 'g> {
         self.tensor("numbers", &TensorProto::vector("", data_type, values))
     }
 
-    /// Indices or sizes.
+    /// Indices or sizes; Constant gives those since opset 9.
     pub fn integers(&mut self, values: &[i64]) -> String {
         let values: Vec<f64> = values.iter().map(|&value| value as f64).collect();
         self.tensor("integers", &TensorProto::vector("", DataType::Int64 as i32, &values))
@@ -160,10 +160,17 @@ impl<'a, 'g> Builder<'a, 'g> {
         })
     }
 
-    /// Some entries of an axis, which stays.
-    pub fn pick(&mut self, what: &str, value: &str, indices: &[i64], axis: i64) -> String {
-        let indices = self.integers(indices);
-        self.node(what, "Gather", &[value, &indices], |node| node.int("axis", axis))
+    /// The entries `from..to` of an axis, which stays.
+    pub fn range(&mut self, what: &str, value: &str, [from, to]: [usize; 2], axis: i64) -> String {
+        let (from, to) = (from as i64, to as i64);
+        if self.opset() < 10 {
+            return self.node(what, "Slice", &[value], |node| {
+                node.ints("axes", &[axis]).ints("starts", &[from]).ints("ends", &[to])
+            });
+        }
+        let bounds = [from, to, axis].map(|bound| self.integers(&[bound]));
+        let [starts, ends, axes] = bounds.each_ref().map(String::as_str);
+        self.op(what, "Slice", &[value, starts, ends, axes])
     }
 
     /// Logits in float or double, [N, C] where they are [N, C, 1, 1].

@@ -308,20 +308,20 @@ impl Row {
         b.op(what, "Div", &[&value, &temperature])
     }
 
-    fn top(&self, b: &mut Builder, at: i64) -> String {
+    fn top(&self, b: &mut Builder, name: &str, at: usize) -> String {
         let axis = b.axis();
         let both = b.top("two_largest", &self.z, 2, axis);
-        b.once(format!("top {at} of {}", self.z), |b| b.pick(["first", "second"][at as usize], &both, &[at], axis))
+        b.once(format!("{name} of {}", self.z), |b| b.range(name, &both, [at, at + 1], axis))
     }
 
     /// z₁
     fn first(&self, b: &mut Builder) -> String {
-        self.top(b, 0)
+        self.top(b, "first", 0)
     }
 
     /// z₂
     fn second(&self, b: &mut Builder) -> String {
-        self.top(b, 1)
+        self.top(b, "second", 1)
     }
 
     /// max(0, z₂ − z_j)/T
@@ -453,8 +453,7 @@ impl Row {
         let of_first = term(b, &log_p, &log_rest);
 
         let largest = b.top("largest", &self.z, classes, axis);
-        let next: Vec<i64> = (1..classes as i64).collect();
-        let next = b.pick("next_largest", &largest, &next, axis);
+        let next = b.range("next_largest", &largest, [1, classes], axis);
         let first = self.first(b);
         let below = b.op("below_first", "Sub", &[&next, &first]);
         let below = self.cooled(b, "below_first_cooled", below);

@@ -115,7 +115,7 @@ pub(super) fn shaped(b: &mut Builder, score: GraphScore, percentile: f64, prune:
     let factor = b.op("factor", "Exp", &[&ratio]);
     let mut shaped = b.op("scaled", "Mul", &[&feature, &factor]);
     if prune {
-        let least = b.pick("least_kept", &largest, &[kept as i64 - 1], axis);
+        let least = b.range("least_kept", &largest, [kept - 1, kept], axis);
         let below = b.op("is_below", "Less", &[&feature, &least]);
         let kept = b.op("is_kept", "Not", &[&below]);
         let to = b.logits.float_type() as i64;

@@ -4,6 +4,7 @@ use crate::model::{DataType, Document};
 use crate::rewrite::logits::{self, LogitsCandidate};
 use crate::rewrite::report::NearMiss;
 use crate::rewrite::rules::{self, ClassAxis, Context};
+use crate::rewrite::swap::NODE_VERSION;
 use crate::rewrite::{LOSS_AND_GRAD_OP, LOSS_OP, RewriteError, operator};
 
 use super::{Evidence, ScoringOptions};
@@ -137,7 +138,8 @@ fn read_by_losses(document: &Document, context: &Context) -> Vec<Chosen> {
             || node.is("", "SoftmaxCrossEntropyLoss")
             || node.is("com.microsoft", "SoftmaxCrossEntropyLossInternal");
         if let Some(value) = node.input_at(0).filter(|_| takes_logits) {
-            add(value, 1, node.describe());
+            let (value, class_axis) = before_patch(context, value);
+            add(value, class_axis, node.describe());
         }
     }
     // a gradient without its loss is no matter here
@@ -150,6 +152,23 @@ fn read_by_losses(document: &Document, context: &Context) -> Vec<Chosen> {
         add(&found.logits, class_axis, format!("'{}'", found.loss));
     }
     read
+}
+
+/// The logits as they were called before `patch` converted them for the operator, and their class axis.
+fn before_patch<'a>(context: &'a Context, mut value: &'a str) -> (&'a str, usize) {
+    let mut class_axis = 1;
+    while let Some(id) = context.index.producer(value) {
+        let node = context.graph.node(id);
+        let moved = match node.op() {
+            _ if node.metadata(NODE_VERSION).is_none() => None,
+            "Cast" => Some(class_axis),
+            "Transpose" => node.attr_ints("perm").and_then(|perm| usize::try_from(*perm.get(class_axis)?).ok()),
+            _ => None,
+        };
+        let (Some(axis), Some(input)) = (moved, node.input_at(0)) else { break };
+        (value, class_axis) = (input, axis);
+    }
+    (value, class_axis)
 }
 
 /// The loss says which value, an output may say what it is divided by.
