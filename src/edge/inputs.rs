@@ -106,9 +106,23 @@ fn check_one(spec: &InputSpec, tensor: &Tensor) -> Result<(), EdgeError> {
     Ok(())
 }
 
-/// One sample of zeros; sizes that are not known are 1.
-pub(super) fn zeros(spec: &InputSpec) -> Tensor {
-    let dims: Vec<usize> = spec.dims.iter().map(|size| size.unwrap_or(1)).collect();
+/// Elements of one sample, sizes that are not known left out; `None` where no memory has room for them.
+pub(super) fn sample_elements(specs: &[InputSpec]) -> Option<usize> {
+    const MOST: usize = 1 << 30;
+    let of_one = |spec: &InputSpec| spec.dims.iter().skip(1).flatten().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    let total = specs.iter().try_fold(0_usize, |sum, spec| sum.checked_add(of_one(spec)?));
+    total.filter(|&elements| elements <= MOST)
+}
+
+/// Some samples of zeros; sizes that are not known are 1. `None` where no memory has room for them.
+pub(super) fn zeros(specs: &[InputSpec], rows: usize) -> Option<Vec<Tensor>> {
+    sample_elements(specs)?;
+    Some(specs.iter().map(|spec| zeros_of(spec, rows)).collect())
+}
+
+fn zeros_of(spec: &InputSpec, rows: usize) -> Tensor {
+    let size = |(i, size): (usize, &Option<usize>)| if i == 0 { rows } else { size.unwrap_or(1) };
+    let dims: Vec<usize> = spec.dims.iter().enumerate().map(size).collect();
     let count = dims.iter().product();
     let values = match spec.data_type {
         DataType::Bool => Values::Bool(vec![false; count]),

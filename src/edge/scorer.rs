@@ -395,8 +395,7 @@ fn engine(model: &ScoringModel, specs: &[InputSpec], options: &ScorerOptions) ->
 /// How many samples go through a model at once: few enough for their activations to stay in the cache, as many as a small
 /// network needs for its matrices to be worth multiplying. See benches/README.md.
 fn samples_at_once(specs: &[InputSpec]) -> usize {
-    let elements = |spec: &InputSpec| spec.dims.iter().flatten().product::<usize>();
-    let sample: usize = specs.iter().map(elements).sum();
+    let sample = inputs::sample_elements(specs).unwrap_or(usize::MAX);
     (ELEMENTS_AT_ONCE / sample.max(1)).clamp(1, MOST_AT_ONCE)
 }
 
@@ -405,7 +404,7 @@ const MOST_AT_ONCE: usize = 64;
 
 /// Runs one sample of zeros, where the file does not tell the number of classes.
 fn count_classes(engine: &mut dyn Engine, specs: &[InputSpec]) -> Option<usize> {
-    let sample: Vec<Tensor> = specs.iter().map(inputs::zeros).collect();
+    let sample = inputs::zeros(specs, 1)?;
     let mut evidence = Evidence::default();
     engine.run(&sample, &mut evidence).ok()?;
     Some(evidence.classes)

@@ -26,6 +26,7 @@ use crate::model::{Document, Graph};
 
 use super::engine::{Engine, Evidence};
 use super::error::EdgeError;
+use super::inputs;
 use super::outlet::Outlet;
 
 const NAME: &str = "tract";
@@ -46,7 +47,8 @@ pub(super) struct TractEngine {
 
 /// What threads share.
 struct Model {
-    parsed: InferenceModel,
+    /// To make plans of; gone where one plan does for everything, since it holds all weights once more.
+    parsed: Option<InferenceModel>,
     specs: Vec<InputSpec>,
     outlet: Outlet,
     /// For any batch.
@@ -72,7 +74,7 @@ impl TractEngine {
             return Err(refused(reason));
         }
         let mut model = Model {
-            parsed,
+            parsed: Some(parsed),
             specs: specs.to_vec(),
             outlet,
             symbolic: None,
@@ -85,7 +87,27 @@ impl TractEngine {
         if model.symbolic.is_none() {
             model.plan_ahead()?;
         }
-        Ok(Self { model: Arc::new(model), states: Vec::new(), fed: Vec::new() })
+        let engine = Self { model: Arc::new(model), states: Vec::new(), fed: Vec::new() };
+        if engine.model.symbolic.is_some() { engine.tried_out() } else { Ok(engine) }
+    }
+
+    /// Runs zeros, where all sizes are known: some plans with symbols come apart only then, and plans for each shape of a
+    /// batch are taken instead.
+    fn tried_out(mut self) -> Result<Self, EdgeError> {
+        let known = self.model.specs.iter().all(sizes_are_known);
+        let Some(zeros) = inputs::zeros(&self.model.specs, 2).filter(|_| known) else { return Ok(self) };
+        let outcome = self.run_rows(&zeros, 0..2, &mut Evidence::default());
+        let Some(model) = Arc::get_mut(&mut self.model) else { return Ok(self) };
+        match outcome {
+            Ok(()) => model.parsed = None,
+            Err(EdgeError::Failed { .. } | EdgeError::OutputShape { .. }) => {
+                model.symbolic = None;
+                model.plan_ahead()?;
+                self.states.clear();
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(self)
     }
 
     /// The place in `states` of one for such inputs.
@@ -110,15 +132,14 @@ impl TractEngine {
         Ok(self.states.len() - 1)
     }
 
-    /// Runs `rows` of the inputs at once; of `wanted` rows, where the last of them fill up a fixed batch.
+    /// Runs `rows` of the inputs at once, filled up to `count`.
     fn run_at_once(
         &mut self,
         inputs: &[Samples],
         rows: Range<usize>,
-        wanted: usize,
+        count: usize,
         evidence: &mut Evidence,
     ) -> Result<(), EdgeError> {
-        let count = wanted;
         let at = self.state(count, inputs)?;
         feed(&mut self.fed, inputs, rows.clone(), count)?;
         let (_, state) = &mut self.states[at];
@@ -155,8 +176,8 @@ impl TractEngine {
 impl Engine for TractEngine {
     fn run_rows(&mut self, inputs: &[Samples], rows: Range<usize>, evidence: &mut Evidence) -> Result<(), EdgeError> {
         let Some(fixed) = self.model.fixed else {
-            let wanted = rows.len();
-            return if wanted == 0 { Ok(()) } else { self.run_at_once(inputs, rows, wanted, evidence) };
+            let count = rows.len();
+            return if count == 0 { Ok(()) } else { self.run_at_once(inputs, rows, count, evidence) };
         };
         let mut from = rows.start;
         while from < rows.end {
@@ -173,6 +194,12 @@ impl Engine for TractEngine {
 }
 
 impl Model {
+    /// To be changed.
+    fn parsed(&self) -> TractResult<InferenceModel> {
+        let Some(parsed) = &self.parsed else { bail!("it has one plan for everything") };
+        Ok(parsed.clone())
+    }
+
     /// A plan for inputs of these dims; without dims the one for all.
     fn plan(&self, dims: &[Vec<usize>]) -> Result<Plan, EdgeError> {
         if let Some(plan) = &self.symbolic {
@@ -184,7 +211,7 @@ impl Model {
             return Ok(Arc::clone(plan));
         }
         let plan = guarded(|| {
-            let mut model = self.parsed.clone();
+            let mut model = self.parsed()?;
             for (i, dims) in dims.iter().enumerate() {
                 let shape: TVec<TDim> = dims.iter().map(|&d| d.to_dim()).collect();
                 set_shape(&mut model, i, shape)?;
@@ -201,7 +228,7 @@ impl Model {
 
     /// Where the file does not tell all sizes, those that came may be what is wrong.
     fn with_sizes(&self, dims: &[Vec<usize>], reason: String) -> String {
-        if self.specs.iter().all(|spec| spec.dims.iter().skip(1).all(Option::is_some)) {
+        if self.specs.iter().all(sizes_are_known) {
             return reason;
         }
         let inputs = self.specs.iter().zip(dims).map(|(spec, dims)| format!("'{}' of shape {dims:?}", spec.name));
@@ -211,7 +238,7 @@ impl Model {
     /// A plan in which the batch is a symbol, as are sizes that the file does not tell.
     fn plan_any_batch(&self) -> Result<Plan, EdgeError> {
         guarded(|| {
-            let mut model = self.parsed.clone();
+            let mut model = self.parsed()?;
             let symbols = model.symbols.clone();
             let batch = symbols.new_with_prefix("batch");
             for (i, spec) in self.specs.iter().enumerate() {
@@ -302,6 +329,11 @@ fn finish(model: InferenceModel) -> TractResult<Plan> {
         FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32).transform(&mut model)?;
     }
     model.into_optimized()?.into_runnable()
+}
+
+/// But for the batch.
+fn sizes_are_known(spec: &InputSpec) -> bool {
+    spec.dims.iter().skip(1).all(Option::is_some)
 }
 
 /// Whether a state is for such inputs.

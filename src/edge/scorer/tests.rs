@@ -178,7 +178,9 @@ fn a_calibrated_model_decides() {
     let (mut document, _) = model();
     let threshold = f64::from(plain.scores[3]);
     let mut per_class = vec![None; 5];
-    per_class[plain.class[3] as usize] = Some(f64::NEG_INFINITY.max(threshold));
+    // nothing of this class is let in
+    let strict = plain.class[3];
+    per_class[strict as usize] = Some(threshold - 1000.0);
     let fit = ScoreFit {
         threshold,
         interval: [threshold; 2],
@@ -213,7 +215,9 @@ fn a_calibrated_model_decides() {
     );
     let mut scored = Scored::default();
     by_default.score(&[samples(20)], &mut scored).unwrap();
-    let expected: Vec<bool> = plain.scores.iter().map(|&score| f64::from(score) <= threshold).collect();
+    let passes = |(&score, &class): (&f32, &u32)| class != strict && f64::from(score) <= threshold;
+    let expected: Vec<bool> = plain.scores.iter().zip(&plain.class).map(passes).collect();
+    assert!(expected.contains(&true) && expected.contains(&false));
     assert_eq!(scored.in_distribution, expected);
     // also where the score that decides is not among those asked for
     of(&ScorerOptions { scores: vec![Score::Msp], ..ScorerOptions::default() })
