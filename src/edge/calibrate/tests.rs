@@ -12,7 +12,7 @@ fn options(scores: &[Score]) -> CalibratorOptions {
     CalibratorOptions { scores: scores.to_vec(), ..CalibratorOptions::default() }
 }
 
-/// Features, their logits, and labels that are mostly the predicted classes.
+/// Features, their logits, and labels that are drawn from the softmax of these.
 fn samples(rows: usize) -> (Evidence, Vec<i64>) {
     let mut random = fastrand::Rng::with_seed(11);
     let head = head(FEATURES, CLASSES);
@@ -23,7 +23,9 @@ fn samples(rows: usize) -> (Evidence, Vec<i64>) {
         let dot = |row: &[f32]| row.iter().zip(&feature).map(|(w, h)| w * h).sum::<f32>();
         let logits: Vec<f32> =
             head.weight.chunks(FEATURES).zip(&head.bias).map(|(row, bias)| dot(row) + bias).collect();
-        let label = if random.f32() < 0.8 { largest(&logits).0 } else { random.u32(..CLASSES as u32) };
+        // the largest of logits with Gumbel noise is such a draw
+        let noisy: Vec<f32> = logits.iter().map(|z| z - (-(1.0 - random.f32()).ln()).ln()).collect();
+        let label = largest(&noisy).0;
         labels.push(label.into());
         evidence.logits.extend(logits);
         evidence.features.extend(feature);
@@ -80,9 +82,9 @@ fn thresholds_are_taken_at_the_fitted_temperature() {
     let options = CalibratorOptions { fit_temperature: true, ..options(&[Score::Energy]) };
     let Calibrated { calibration, accuracy, .. } = calibrate(options, &evidence, Some(&labels)).unwrap();
     let fit = calibration.temperature.unwrap();
-    assert!(fit.temperature > 2.0, "{fit:?}");
+    assert!((3.0..5.0).contains(&fit.temperature), "{fit:?}");
     assert!(fit.nll_after < fit.nll_before && fit.ece_after < fit.ece_before, "{fit:?}");
-    assert!((0.8..0.95).contains(&accuracy.unwrap()));
+    assert!((0.5..0.95).contains(&accuracy.unwrap()), "{accuracy:?}");
     let t = fit.temperature;
     let energy = |z: &[f32]| -t * z.iter().map(|&z| (f64::from(z) / t).exp()).sum::<f64>().ln();
     let mut energies: Vec<f64> = evidence.logits.chunks(CLASSES).map(energy).collect();
@@ -134,7 +136,7 @@ fn what_the_user_should_know() {
         let (evidence, mut labels) = samples(rows);
         if wrong {
             let mut random = fastrand::Rng::with_seed(2);
-            labels.iter_mut().for_each(|label| *label = random.i64(..CLASSES as i64));
+            labels.iter_mut().for_each(|label| *label = random.i64(0..CLASSES as i64));
         }
         calibrate(options, &evidence, labelled.then_some(&labels)).unwrap().warnings.join("\n")
     };
