@@ -152,7 +152,7 @@ fn what_the_user_should_know() {
     let labels: Vec<i64> = evidence.logits.chunks(CLASSES).map(|z| largest(z).0.into()).collect();
     let right = CalibratorOptions { fit_temperature: true, ..options(&[Score::Energy]) };
     let warnings = calibrate(right, &evidence, Some(&labels)).unwrap().warnings.join("\n");
-    assert!(warnings.contains("the temperature is held at 0.01"), "{warnings}");
+    assert!(warnings.contains("the temperature is held at 0.0"), "{warnings}");
 }
 
 #[track_caller]
