@@ -50,7 +50,7 @@ pub(super) fn temperature_at_bound(temperature: f64) -> String {
     } else {
         "the logits say less of the labels than nothing"
     };
-    format!("the temperature is held at {temperature}: {why}; fit it to other samples than those of the training")
+    format!("the temperature is held at {temperature:.3}: {why}; fit it to other samples than those of the training")
 }
 
 pub(super) fn fewer_neighbours(asked: usize, there: usize) -> String {

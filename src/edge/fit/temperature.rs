@@ -6,8 +6,8 @@
 use super::Spool;
 use crate::edge::CalibrationError;
 
-/// T is looked for between 1/LARGEST and LARGEST.
-pub(crate) const LARGEST: f64 = 100.0;
+/// T is looked for between σ/RANGE and σ·RANGE, σ the spread of the logits: some models have logits of thousands.
+const RANGE: f64 = 100.0;
 /// β is found to this relative precision.
 const PRECISION: f64 = 1e-9;
 /// Newton with bisection takes about ten.
@@ -55,14 +55,15 @@ impl Likelihood {
 
 /// T, and whether it stands at a bound: likelihood grows on beyond it.
 pub(crate) fn fit_temperature(logits: &mut Spool, labels: &[u32]) -> Result<(f64, bool), CalibrationError> {
-    let (mut low, mut high) = (1.0 / LARGEST, LARGEST);
+    let spread = spread(logits)?;
+    let (mut low, mut high) = (1.0 / (spread * RANGE), RANGE / spread);
     if Likelihood::at(logits, labels, 1.0 / low)?.slope >= 0.0 {
         return Ok((1.0 / low, true));
     }
     if Likelihood::at(logits, labels, 1.0 / high)?.slope <= 0.0 {
         return Ok((1.0 / high, true));
     }
-    let mut beta = 1.0;
+    let mut beta = 1f64.clamp(low, high);
     for _ in 0..MOST_STEPS {
         let here = Likelihood::at(logits, labels, 1.0 / beta)?;
         if here.slope < 0.0 {
@@ -80,6 +81,20 @@ pub(crate) fn fit_temperature(logits: &mut Spool, labels: &[u32]) -> Result<(f64
         }
     }
     Ok((1.0 / beta, false))
+}
+
+/// Root mean square of the logits around the mean of their row; 1 where they are all the same.
+fn spread(logits: &mut Spool) -> Result<f64, CalibrationError> {
+    let (mut squares, mut count) = (0.0, 0usize);
+    logits.each(|_, z| {
+        let finite = || z.iter().filter(|z| z.is_finite()).map(|&z| f64::from(z));
+        let n = finite().count();
+        let mean = finite().sum::<f64>() / n.max(1) as f64;
+        squares += finite().map(|z| (z - mean).powi(2)).sum::<f64>();
+        count += n;
+    })?;
+    let spread = (squares / count.max(1) as f64).sqrt();
+    Ok(if spread.is_normal() { spread.clamp(1e-4, 1e4) } else { 1.0 })
 }
 
 #[cfg(test)]
@@ -103,10 +118,20 @@ mod tests {
     }
 
     #[test]
+    fn logits_of_thousands_and_of_next_to_nothing() {
+        for scale in [1000.0, 0.01] {
+            let mut logits = spool(&[&[2.0 * scale, 0.0][..]; 4]);
+            let (t, bound) = fit_temperature(&mut logits, &[0, 0, 0, 1]).unwrap();
+            assert!((t / f64::from(scale) - 2.0 / 3f64.ln()).abs() < 1e-6 && !bound, "{t}");
+        }
+        assert!(!fit_temperature(&mut spool(&[&[1.0, 1.0][..]; 2]), &[0, 1]).unwrap().0.is_nan());
+    }
+
+    #[test]
     fn no_minimum() {
         let mut logits = spool(&[&[2.0, 0.0][..]; 4]);
-        assert_eq!(fit_temperature(&mut logits, &[0; 4]).unwrap(), (1.0 / LARGEST, true));
-        assert_eq!(fit_temperature(&mut logits, &[1; 4]).unwrap(), (LARGEST, true));
+        assert_eq!(fit_temperature(&mut logits, &[0; 4]).unwrap(), (0.01, true));
+        assert_eq!(fit_temperature(&mut logits, &[1; 4]).unwrap(), (100.0, true));
     }
 
     #[test]
