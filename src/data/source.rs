@@ -88,6 +88,10 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
     if options.paths.is_empty() {
         return Err(DataError::NoPaths);
     }
+    if options.paths.iter().chain(&options.labels).filter(|path| stream::is_stdin(path)).count() > 1 {
+        let problem = "is named twice, and can be read once".to_owned();
+        return Err(DataError::Unsupported { path: "standard input".to_owned(), problem });
+    }
     let mut waiting = Vec::new();
     let mut rows = Some(0u64);
     let mut sentences: Vec<String> = Vec::new();

@@ -245,3 +245,76 @@ fn nothing_comes_after_an_error() {
     assert!(error.to_string().contains("sample 1, element 0 is NaN"), "{error}");
     assert!(source.next().is_none());
 }
+
+// ---- damaged files
+
+/// A small file of every kind, by name.
+fn every_kind() -> Vec<(&'static str, Vec<u8>)> {
+    let picture = |format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let pixels = image::RgbImage::from_fn(6, 5, |x, y| image::Rgb([x as u8 * 40, y as u8 * 50, 9]));
+        pixels.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let array = npy("<f4", "(2, 4)", &f32s(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]));
+    vec![
+        ("x.npy", array.clone()),
+        ("x.npz", npz(&[("x", array.clone()), ("y", npy("|u1", "(2,)", &[0, 1]))], true)),
+        ("x.npy.gz", gzip(&array)),
+        ("x-images-idx3-ubyte", idx(&[2, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8])),
+        ("x.csv", b"label,a,b,c,d\n1,1,2,3,4\n2,5,6.5,7e1,8\n".to_vec()),
+        ("x.f32", f32s(&[1.0, 2.0, 3.0, 4.0])),
+        ("x.png", picture(image::ImageFormat::Png)),
+        ("x.jpg", picture(image::ImageFormat::Jpeg)),
+        ("x.bmp", picture(image::ImageFormat::Bmp)),
+        ("x.gif", picture(image::ImageFormat::Gif)),
+        ("x.tiff", picture(image::ImageFormat::Tiff)),
+        ("x.webp", picture(image::ImageFormat::WebP)),
+        ("x.ppm", picture(image::ImageFormat::Pnm)),
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 2000, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Flipped bytes and cut ends give samples or a sentence, never a panic, and samples always fit.
+    #[test]
+    fn damage_is_told_or_harmless(
+        kind in 0usize..13,
+        edits in proptest::collection::vec((proptest::prelude::any::<u16>(), proptest::prelude::any::<u8>()), 0..4),
+        cut in proptest::option::of(proptest::prelude::any::<u16>()),
+    ) {
+        let (name, mut bytes) = every_kind().swap_remove(kind);
+        for (at, value) in edits {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(usize::from(cut) % (bytes.len() + 1));
+        }
+        let files = Files::new();
+        let path = files.write(name, &bytes);
+        for input in [input("x", DataType::Float, &[4]), input("x", DataType::Float, &[1, 2, 2])] {
+            let options = Options { limit: Some(100), ..of(&[path.clone()]) };
+            let Ok(source) = open(&options, std::slice::from_ref(&input)) else { continue };
+            for batch in source {
+                let Ok(batch) = batch else { break };
+                let tensor = &batch.inputs[0];
+                proptest::prop_assert_eq!(tensor.dims[1..].iter().product::<usize>(), 4);
+                proptest::prop_assert_eq!(tensor.dims[0] * 4, tensor.values.len());
+                proptest::prop_assert!(batch.labels.is_none_or(|labels| labels.len() == tensor.dims[0]));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_read_when_whole() {
+    let files = Files::new();
+    for (name, bytes) in every_kind() {
+        let batches = all(&of(&[files.write(name, &bytes)]), &floats(&[4]));
+        assert!(batches.iter().map(Batch::rows).sum::<usize>() > 0, "{name}");
+    }
+}

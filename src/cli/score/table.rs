@@ -72,15 +72,15 @@ impl<W: Write> Writer for Table<W> {
         let (text, left_out) = lay_out(&header, &self.cells, self.width, self.columns.names);
         self.out.write_all(text.as_bytes())?;
         let more = self.rows - self.cells.len() as u64;
-        let mut notes = Vec::new();
-        if more > 0 {
-            notes.push(format!("{more} more samples"));
-        }
-        if left_out > 0 {
-            notes.push(format!("{left_out} more columns"));
-        }
+        let counted = |count: u64, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 more {what}")),
+            count => Some(format!("{count} more {what}s")),
+        };
+        let notes = [counted(more, "sample"), counted(left_out as u64, "column")];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
         if !notes.is_empty() {
-            writeln!(self.out, "... {}; --format jsonl, csv or parquet writes them all", notes.join(" and "))?;
+            writeln!(self.out, "... {}; all with --format jsonl, csv, parquet", notes.join(", "))?;
         }
         Ok(self.out.flush()?)
     }
@@ -162,7 +162,7 @@ b, \"c\".png      1      0  0.5000       -       NO  2.0000  -0.5000
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_eq!(text.lines().count(), ROWS + 2);
         assert!(
-            text.ends_with("... 40 more samples and 1 more columns; --format jsonl, csv or parquet writes them all\n"),
+            text.ends_with("... 40 more samples, 1 more column; all with --format jsonl, csv, parquet\n"),
             "{text}"
         );
     }
