@@ -42,7 +42,10 @@ fn edit(document: &mut Document) {
     let nodes = graph.nodes().len();
     let name = graph.fresh_name("added");
     graph.add_input(value_info(&name, 1, None));
-    graph.insert_node(nodes / 2, node("Relu").inputs([&name]).outputs([graph.fresh_name("y")]).build());
+    graph.insert_node(
+        nodes / 2,
+        node("Relu").inputs([&name]).outputs([graph.fresh_name("y")]).build(),
+    );
     document.set_opset_version("fuzz", 1);
     let again = Document::from_bytes(document.to_bytes()).expect("an edited model reads back");
     assert_eq!(again.graph().nodes().len(), nodes + 1);

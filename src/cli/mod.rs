@@ -59,7 +59,8 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
-    Score(score::Arguments),
+    // boxed: it has many options
+    Score(Box<score::Arguments>),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),

@@ -62,12 +62,15 @@ pub(super) trait Part: Send {
     fn sentences(&self) -> Vec<String>;
 }
 
+/// Files that are one part, and the part itself where it is open already.
+type Waiting = (Vec<PathBuf>, Option<Box<dyn Part>>);
+
 /// A stream of [`Batch`]es that fit a model.
 pub struct Source {
     options: Options,
     inputs: Vec<InputSpec>,
     /// To come; a file is opened when it is its turn, a pipe is open already.
-    waiting: std::vec::IntoIter<(Vec<PathBuf>, Option<Box<dyn Part>>)>,
+    waiting: std::vec::IntoIter<Waiting>,
     /// With its name.
     current: Option<(String, Box<dyn Part>)>,
     labels: Option<Labels>,

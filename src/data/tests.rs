@@ -140,7 +140,7 @@ fn idx_with_the_labels_beside_it() {
     let files = Files::new();
     let images = files.write("t10k-images-idx3-ubyte.gz", &gzip(&idx(&[2, 1, 2], &[0, 255, 51, 102])));
     files.write("t10k-labels-idx1-ubyte", &idx(&[2], &[7, 3]));
-    let source = opened(&of(&[images.clone()]), &floats(&[2]));
+    let source = opened(&of(std::slice::from_ref(&images)), &floats(&[2]));
     assert!(source.describe().iter().any(|sentence| sentence.contains("divided by 255")), "{:?}", source.describe());
     let batches: Vec<Batch> = source.map(Result::unwrap).collect();
     assert_eq!(batches[0].inputs[0].values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
@@ -204,10 +204,10 @@ fn labels_from_a_file_of_their_own() {
     let files = Files::new();
     let x = files.write("x.npy", &npy("<f4", "(3, 1)", &f32s(&[1.0, 2.0, 3.0])));
     let y = |bytes: &[u8], shape: &str| Some(files.write("y.npy", &npy("|u1", shape, bytes)));
-    let options = Options { labels: y(&[4, 5, 6], "(3,)"), batch: 2, ..of(&[x.clone()]) };
+    let options = Options { labels: y(&[4, 5, 6], "(3,)"), batch: 2, ..of(std::slice::from_ref(&x)) };
     let labels: Vec<_> = all(&options, &floats(&[1])).into_iter().map(|batch| batch.labels.unwrap()).collect();
     assert_eq!(labels, [vec![4, 5], vec![6]]);
-    let options = Options { labels: y(&[4, 5], "(2,)"), ..of(&[x.clone()]) };
+    let options = Options { labels: y(&[4, 5], "(2,)"), ..of(std::slice::from_ref(&x)) };
     assert!(refusal(&options, &floats(&[1])).contains("holds 2 labels, and there are 3 samples"));
     let options = Options { labels: y(&[4, 5], "(1, 2)"), ..of(&[x]) };
     assert!(refusal(&options, &floats(&[1])).contains("argmax"));
@@ -230,7 +230,7 @@ fn a_batch_of_fixed_size() {
     let path = files.write("a.npy", &npy("<f4", "(3, 1)", &f32s(&[1.0, 2.0, 3.0])));
     let fixed =
         |batch| vec![InputSpec { name: "x".into(), data_type: DataType::Float, dims: vec![Some(batch), Some(1)] }];
-    assert_eq!(all(&of(&[path.clone()]), &fixed(1)).len(), 3);
+    assert_eq!(all(&of(std::slice::from_ref(&path)), &fixed(1)).len(), 3);
     assert!(refusal(&of(&[path]), &fixed(2)).contains("2 samples at a time, and"));
 }
 
@@ -297,7 +297,7 @@ proptest::proptest! {
         let files = Files::new();
         let path = files.write(name, &bytes);
         for input in [input("x", DataType::Float, &[4]), input("x", DataType::Float, &[1, 2, 2])] {
-            let options = Options { limit: Some(100), ..of(&[path.clone()]) };
+            let options = Options { limit: Some(100), ..of(std::slice::from_ref(&path)) };
             let Ok(source) = open(&options, std::slice::from_ref(&input)) else { continue };
             for batch in source {
                 let Ok(batch) = batch else { break };
