@@ -6,6 +6,7 @@ use super::columns::Columns;
 use super::pipeline::Outcome;
 use super::sink::Writer;
 use crate::cli::output::{clean, shorten};
+use crate::edge::Score;
 
 /// Samples that are shown.
 const ROWS: usize = 20;
@@ -33,7 +34,7 @@ impl<W: Write> Table<W> {
         names.extend(columns.labels.then(|| "label".to_owned()));
         names.extend(["prob".to_owned(), "margin".to_owned()]);
         names.extend(columns.decision.then(|| "in dist".to_owned()));
-        names.extend(columns.scores.iter().map(|score| score.to_string()));
+        names.extend(columns.scores.iter().filter(|score| !is_shown(**score)).map(|score| score.to_string()));
         names
     }
 
@@ -52,7 +53,8 @@ impl<W: Write> Table<W> {
                 scored.in_distribution.get(row).map_or("-", |&inside| if inside { "yes" } else { "NO" }).to_owned(),
             );
         }
-        cells.extend(outcome.scores(row, columns).iter().map(|&score| number(score)));
+        let scores = columns.scores.iter().zip(outcome.scores(row, columns));
+        cells.extend(scores.filter(|(score, _)| !is_shown(**score)).map(|(_, &value)| number(value)));
         cells
     }
 }
@@ -84,6 +86,11 @@ impl<W: Write> Writer for Table<W> {
         }
         Ok(self.out.flush()?)
     }
+}
+
+/// The score `margin` is the negative of the margin, which has a column of its own.
+fn is_shown(score: Score) -> bool {
+    score == Score::Margin
 }
 
 /// Lines of aligned columns, and how many columns did not fit.
