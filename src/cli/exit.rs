@@ -8,8 +8,8 @@ use serde_json::json;
 use super::output::{Page, without_error_numbers};
 use super::report::show_near_misses;
 use crate::data::DataError;
-use crate::edge::EdgeError;
 use crate::edge::evaluate::EvaluateError;
+use crate::edge::{CalibrationError, EdgeError};
 use crate::model::ModelError;
 use crate::report::ReportError;
 use crate::rewrite::{Report, RewriteError};
@@ -94,11 +94,17 @@ fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return code_of_model(error);
     }
+    if let Some(error) = error.downcast_ref::<EdgeError>() {
+        return match error {
+            EdgeError::Model(error) => code_of_model(error),
+            EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
+            EdgeError::NoOnnxRuntime { .. } => FAILED,
+            EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
+            _ => WRONG_INPUT,
+        };
+    }
     if let Some(error) = error.downcast_ref::<DataError>() {
         return if error.is_system() { FAILED } else { WRONG_INPUT };
-    }
-    if let Some(error) = error.downcast_ref::<EdgeError>() {
-        return code_of_edge(error);
     }
     if error.is::<EvaluateError>() {
         return WRONG_INPUT;
@@ -120,11 +126,13 @@ fn code_of_model(error: &ModelError) -> u8 {
     }
 }
 
-fn code_of_edge(error: &EdgeError) -> u8 {
+/// A scorer doesn't know the file's name; errors of the file itself have it already.
+pub fn of_model(error: EdgeError, path: &std::path::Path) -> anyhow::Error {
     match error {
-        EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
-        EdgeError::NoOnnxRuntime { .. } => FAILED,
-        _ => WRONG_INPUT,
+        EdgeError::Model(_) | EdgeError::Rewrite(RewriteError::Model(_)) | EdgeError::NoOnnxRuntime { .. } => {
+            error.into()
+        }
+        _ => anyhow::Error::from(error).context(path.display().to_string()),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Results go to standard output, everything else to standard error. Exit codes are in `exit`.
 
+mod calibrate;
 mod completions;
 mod data;
 mod doctor;
@@ -16,6 +17,7 @@ mod output;
 mod patch;
 mod report;
 mod rewrite;
+mod score;
 mod scorer;
 mod unpatch;
 
@@ -60,6 +62,8 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
+    Calibrate(calibrate::Arguments),
+    Score(score::Arguments),
     Evaluate(evaluate::Arguments),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
@@ -98,6 +102,8 @@ fn run(command: Command) -> ExitCode {
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
         Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),
+        Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
+        Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),

@@ -195,6 +195,11 @@ impl Page {
     }
 }
 
+/// Columns that a table on standard output may have.
+pub fn page_width() -> usize {
+    terminal_width(terminal_size::terminal_size_of(std::io::stdout()))
+}
+
 fn terminal_width(size: Option<(terminal_size::Width, terminal_size::Height)>) -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|value| value.parse().ok());
     size.map(|(width, _)| usize::from(width.0)).or(columns).unwrap_or(DEFAULT_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH)

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::array::Array;
+use super::element::{ElementType, Endian};
 use super::fit::Fit;
 use super::labels::{self, Labels};
 use super::npz::{Archive, roles};
+use super::shape::wanted_dims;
 use super::source::{Options, Part};
 use super::stream::{self, Opened};
 use super::{Batch, DataError, InputSpec, idx, npy};
@@ -31,8 +33,31 @@ impl Arrays {
         let input = only(&opened.name, inputs)?;
         let array = idx::open(&opened.name, opened.stream)?;
         let beside = if options.labels.is_none() { labels::beside(path) } else { None };
-        let labels = beside.as_deref().map(Labels::open).transpose()?;
+        let labels = beside.as_deref().map(|labels| Labels::open(labels, None)).transpose()?;
         Self::new(opened.name, vec![fitted(array, input, options)?], labels)
+    }
+
+    /// Nothing but float32, little-endian; how many make a sample, the model says.
+    pub(super) fn raw(path: &Path, opened: Opened, options: &Options, inputs: &[InputSpec]) -> Result<Self, DataError> {
+        let input = only(&opened.name, inputs)?;
+        let dims: Option<Vec<usize>> = input.dims.get(1..).and_then(|dims| dims.iter().copied().collect());
+        let Some(dims) = dims else {
+            let problem = format!(
+                "is raw float32, and input '{}' takes samples of shape {}: nothing says how many numbers make one; save \
+                 it as npy",
+                input.name,
+                wanted_dims(input)
+            );
+            return Err(DataError::Unsupported { path: opened.name, problem });
+        };
+        let row = dims.iter().product::<usize>().max(1) as u64 * 4;
+        let bytes =
+            std::fs::metadata(path).ok().filter(|file| file.is_file() && !opened.unpacked).map(|file| file.len());
+        let rows = bytes.filter(|bytes| bytes.is_multiple_of(row)).map(|bytes| bytes / row);
+        let type_ = (ElementType::F32, Endian::Little);
+        let array = Array::new(opened.name.clone(), opened.stream, dims, type_, rows)?;
+        let fit = Fit::new(input, &array.path, &array.dims, array.element, &options.preprocessing)?;
+        Self::new(opened.name, vec![(array, fit)], None)
     }
 
     /// An npz file.

@@ -3,14 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use super::array::Array;
+use super::csv::LabelLines;
 use super::fit::whole_numbers;
 use super::format::Format;
 use super::npz::{self, Archive};
 use super::shape::describe_dims;
+use super::stream::Opened;
 use super::{DataError, Values, idx, npy, stream};
 
 /// A class per sample, streamed.
-pub(super) struct Labels {
+pub(super) enum Labels {
+    /// Of an array.
+    Array(LabelArray),
+    /// Of a text file.
+    Lines(LabelLines),
+}
+
+/// One number per sample.
+pub(super) struct LabelArray {
     array: Array,
     done: u64,
     /// Read, but not handed out.
@@ -25,13 +35,13 @@ impl Labels {
             let problem = format!("each has shape {shape}; of one-hot rows take argmax");
             return Err(DataError::LabelShape { path: array.path, problem });
         }
-        Ok(Self { array, done: 0, ahead: Vec::new() })
+        Ok(Self::Array(LabelArray { array, done: 0, ahead: Vec::new() }))
     }
 
     /// From a file named by the user.
-    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+    pub(super) fn open(path: &Path, column: Option<&str>) -> Result<Self, DataError> {
         let opened = stream::open(path)?;
-        let name = opened.name;
+        let name = opened.name.clone();
         let array = match Format::of(path, &opened.start) {
             Some(Format::Npy) => npy::open(&name, opened.stream)?,
             Some(Format::Idx) => idx::open(&name, opened.stream)?,
@@ -39,8 +49,9 @@ impl Labels {
                 let archive = Archive::open(path)?;
                 archive.array(path, npz::labels(&name, &archive.names())?)?
             }
+            Some(Format::Csv) => return Ok(Self::Lines(LabelLines::open(Opened { name, ..opened }, column)?)),
             _ => {
-                let problem = "it is none of npy, npz and idx".to_owned();
+                let problem = "it is none of npy, npz, idx and text".to_owned();
                 return Err(DataError::LabelShape { path: name, problem });
             }
         };
@@ -49,16 +60,31 @@ impl Labels {
 
     /// Name in sentences.
     pub(super) fn path(&self) -> &str {
-        &self.array.path
+        match self {
+            Self::Array(labels) => &labels.array.path,
+            Self::Lines(labels) => labels.path(),
+        }
     }
 
     /// How many, where that is known.
     pub(super) fn rows(&self) -> Option<u64> {
-        self.array.rows
+        match self {
+            Self::Array(labels) => labels.array.rows,
+            Self::Lines(_) => None,
+        }
     }
 
     /// The next `rows` labels; fewer at the end.
     pub(super) fn read(&mut self, rows: usize) -> Result<Vec<i64>, DataError> {
+        match self {
+            Self::Array(labels) => labels.read(rows),
+            Self::Lines(labels) => labels.read(rows),
+        }
+    }
+}
+
+impl LabelArray {
+    fn read(&mut self, rows: usize) -> Result<Vec<i64>, DataError> {
         while self.ahead.len() < rows {
             let values = self.array.read(rows - self.ahead.len())?;
             if values.is_empty() {

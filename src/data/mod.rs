@@ -9,6 +9,8 @@ mod array;
 mod arrays;
 mod batch;
 #[cfg(feature = "data")]
+mod csv;
+#[cfg(feature = "data")]
 mod element;
 #[cfg(feature = "data")]
 mod error;
@@ -18,6 +20,8 @@ mod fit;
 mod format;
 #[cfg(feature = "data")]
 mod idx;
+#[cfg(feature = "data")]
+mod images;
 mod input;
 #[cfg(feature = "data")]
 mod labels;
@@ -25,6 +29,8 @@ mod labels;
 mod npy;
 #[cfg(feature = "data")]
 mod npz;
+#[cfg(feature = "data")]
+mod picture;
 #[cfg(feature = "data")]
 mod preprocessing;
 #[cfg(feature = "data")]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::arrays::Arrays;
-use super::format::Format;
+use super::csv::Csv;
+use super::format::{Format, is_image_name};
+use super::images::Images;
 use super::labels::Labels;
 use super::preprocessing::Preprocessing;
 use super::{Batch, DataError, InputSpec, stream};
@@ -52,6 +54,10 @@ pub(super) trait Part: Send {
     fn rows(&self) -> Option<u64>;
     /// Whether they have labels.
     fn labelled(&self) -> bool;
+    /// Whether they have names.
+    fn named(&self) -> bool {
+        false
+    }
     /// What is done to them, a sentence each.
     fn sentences(&self) -> Vec<String>;
 }
@@ -61,11 +67,13 @@ pub struct Source {
     options: Options,
     inputs: Vec<InputSpec>,
     /// To come; a file is opened when it is its turn, a pipe is open already.
-    waiting: std::vec::IntoIter<(PathBuf, Option<Box<dyn Part>>)>,
-    current: Option<(PathBuf, Box<dyn Part>)>,
+    waiting: std::vec::IntoIter<(Vec<PathBuf>, Option<Box<dyn Part>>)>,
+    /// With its name.
+    current: Option<(String, Box<dyn Part>)>,
     labels: Option<Labels>,
     rows: Option<u64>,
     labelled: bool,
+    named: bool,
     sentences: Vec<String>,
     done: u64,
     over: bool,
@@ -84,8 +92,11 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
     let mut rows = Some(0u64);
     let mut sentences: Vec<String> = Vec::new();
     let (mut with, mut without) = (None, None);
-    for path in &options.paths {
-        let part = open_part(path, options, inputs)?;
+    let mut named = false;
+    for group in groups(options) {
+        let path = &group[0];
+        let part = open_part(&group, options, inputs)?;
+        named |= part.named();
         rows = rows.zip(part.rows()).and_then(|(a, b)| a.checked_add(b));
         *(if part.labelled() { &mut with } else { &mut without }) = Some(stream::name(path));
         for sentence in part.sentences() {
@@ -94,9 +105,10 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
             }
         }
         let reopens = path.is_file() || path.is_dir();
-        waiting.push((path.clone(), (!reopens).then_some(part)));
+        waiting.push((group, (!reopens).then_some(part)));
     }
-    let labels = options.labels.as_deref().map(Labels::open).transpose()?;
+    let labels =
+        options.labels.as_deref().map(|path| Labels::open(path, options.label_column.as_deref())).transpose()?;
     if let (None, Some(with), Some(without)) = (&labels, &with, without) {
         return Err(DataError::MixedLabels { with: with.clone(), without });
     }
@@ -111,6 +123,7 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
         waiting: waiting.into_iter(),
         current: None,
         labelled: labels.is_some() || with.is_some(),
+        named,
         labels,
         rows,
         sentences,
@@ -119,13 +132,35 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
     })
 }
 
-fn open_part(path: &Path, options: &Options, inputs: &[InputSpec]) -> Result<Box<dyn Part>, DataError> {
+/// Files that are one part: pictures that follow each other make batches together, all else stands alone.
+fn groups(options: &Options) -> Vec<Vec<PathBuf>> {
+    let picture = |path: &Path| {
+        options.format.is_none_or(|format| format == Format::Image) && is_image_name(path) && path.is_file()
+    };
+    let mut groups: Vec<Vec<PathBuf>> = Vec::new();
+    for path in &options.paths {
+        match groups.last_mut() {
+            Some(last) if picture(path) && picture(&last[0]) => last.push(path.clone()),
+            _ => groups.push(vec![path.clone()]),
+        }
+    }
+    groups
+}
+
+fn open_part(group: &[PathBuf], options: &Options, inputs: &[InputSpec]) -> Result<Box<dyn Part>, DataError> {
+    let path = group[0].as_path();
+    if path.is_dir() {
+        return Ok(Box::new(Images::folder(path, options, inputs)?));
+    }
     let opened = stream::open(path)?;
     match options.format.or_else(|| Format::of(path, &opened.start)) {
         Some(Format::Npy) => Ok(Box::new(Arrays::npy(opened, options, inputs)?)),
         Some(Format::Npz) => Ok(Box::new(Arrays::npz(path, options, inputs)?)),
         Some(Format::Idx) => Ok(Box::new(Arrays::idx(path, opened, options, inputs)?)),
-        _ => Err(DataError::UnknownFormat { path: opened.name }),
+        Some(Format::Csv) => Ok(Box::new(Csv::open(opened, options, inputs)?)),
+        Some(Format::Raw) => Ok(Box::new(Arrays::raw(path, opened, options, inputs)?)),
+        Some(Format::Image) => Ok(Box::new(Images::files(group.to_vec(), options, inputs)?)),
+        None => Err(DataError::UnknownFormat { path: opened.name }),
     }
 }
 
@@ -153,6 +188,12 @@ impl Source {
         self.labelled
     }
 
+    /// Whether some samples will have names.
+    #[must_use]
+    pub fn named(&self) -> bool {
+        self.named
+    }
+
     /// What is done to the samples, a sentence each: for the user to read.
     #[must_use]
     pub fn describe(&self) -> &[String] {
@@ -175,19 +216,20 @@ impl Source {
         if left == 0 {
             return Ok(None);
         }
-        let rows = self.fixed_batch().unwrap_or(self.options.batch).max(1);
+        let fixed = self.fixed_batch();
+        let rows = fixed.unwrap_or(self.options.batch).max(1);
         let rows = usize::try_from(left).unwrap_or(usize::MAX).min(rows);
         loop {
             if self.current.is_none() {
-                let Some((path, part)) = self.waiting.next() else {
+                let Some((group, part)) = self.waiting.next() else {
                     self.expect_no_more_labels()?;
                     return Ok(None);
                 };
                 let part = match part {
                     Some(part) => part,
-                    None => open_part(&path, &self.options, &self.inputs)?,
+                    None => open_part(&group, &self.options, &self.inputs)?,
                 };
-                self.current = Some((path, part));
+                self.current = Some((stream::name(&group[0]), part));
             }
             let Some((path, part)) = &mut self.current else { continue };
             let Some(mut batch) = part.next(rows)? else {
@@ -195,11 +237,10 @@ impl Source {
                 continue;
             };
             let count = batch.rows();
-            let path = stream::name(path);
-            if let Some(fixed) = self.fixed_batch()
+            if let Some(fixed) = fixed
                 && count != fixed
             {
-                return Err(DataError::FixedBatch { batch: fixed, path, rows: count });
+                return Err(DataError::FixedBatch { batch: fixed, path: path.clone(), rows: count });
             }
             if let Some(labels) = &mut self.labels {
                 let some = labels.read(count)?;

@@ -20,6 +20,8 @@ pub(super) struct Opened {
     pub(super) start: Vec<u8>,
     /// All of its bytes, unpacked.
     pub(super) stream: Stream,
+    /// Whether the file itself is compressed.
+    pub(super) unpacked: bool,
 }
 
 /// Name of a path in sentences.
@@ -47,15 +49,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, DataError> {
     };
     let failed = |error| DataError::reading(&name, error);
     let (start, stream) = peek(Box::new(BufReader::with_capacity(1 << 16, raw))).map_err(failed)?;
-    let (start, stream) = if start.starts_with(b"\x1f\x8b") {
-        peek(Box::new(MultiGzDecoder::new(stream))).map_err(failed)?
-    } else {
-        (start, stream)
-    };
+    let unpacked = start.starts_with(b"\x1f\x8b");
+    let (start, stream) =
+        if unpacked { peek(Box::new(MultiGzDecoder::new(stream))).map_err(failed)? } else { (start, stream) };
     if start.is_empty() {
         return Err(DataError::Empty { path: name, advice: "it has no bytes at all" });
     }
-    Ok(Opened { name, start, stream })
+    Ok(Opened { name, start, stream, unpacked })
 }
 
 fn peek(mut stream: Stream) -> std::io::Result<(Vec<u8>, Stream)> {

@@ -4,7 +4,7 @@ use crate::data::Values;
 use crate::model::{DataType, ModelError};
 use crate::rewrite::RewriteError;
 
-use super::Score;
+use super::{CalibrationError, Score};
 
 /// Why a model cannot be scored with. Every variant says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum EdgeError {
     /// Where the logits are, or what stands in the way of finding them.
     #[error(transparent)]
     Rewrite(#[from] RewriteError),
+    /// What was fitted, or has to be.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
     /// tract does not know an operator.
     #[error("tract has no operator {op} ({node}); use --engine ort")]
     UnsupportedOperator {
@@ -153,34 +156,6 @@ pub enum EdgeError {
     NeedsLogits {
         /// The score.
         score: Score,
-    },
-    /// A score that needs the feature, of a model that has none.
-    #[error("the score {score} needs the feature before the last layer: {reason}")]
-    NeedsFeature {
-        /// The score.
-        score: Score,
-        /// Why there is none, a clause.
-        reason: String,
-    },
-    /// A score that was asked for but not fitted.
-    #[error("the score {score} has to be fitted first: elonnx calibrate --scores {score}")]
-    NotFitted {
-        /// The score.
-        score: Score,
-    },
-    /// A calibration for another number of classes than the model has.
-    #[error("the calibration is for {fitted} classes, the model has {classes}; calibrate it again")]
-    ClassCount {
-        /// Classes of the calibration.
-        fitted: usize,
-        /// Classes of the model.
-        classes: usize,
-    },
-    /// A calibration that cannot be read.
-    #[error("the calibration in the model is damaged: {reason}; calibrate it again")]
-    DamagedCalibration {
-        /// What is wrong, a clause.
-        reason: String,
     },
     /// Numbers that make no sense as options.
     #[error("{option} is {value}, it should be {expected}")]

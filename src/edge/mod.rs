@@ -2,10 +2,13 @@
 //!
 //! Pure Rust by way of tract; no ONNX Runtime needed. **Every [`Score`] is higher the further out of distribution.**
 
+mod calibrate;
 mod calibration;
 mod engine;
 mod error;
 pub mod evaluate;
+mod feature;
+mod fit;
 mod inputs;
 mod logits;
 #[cfg(feature = "runtime")]
@@ -16,11 +19,15 @@ mod pool;
 mod row;
 mod score;
 mod scorer;
-mod stand_in;
+#[cfg(test)]
+mod testing;
 mod top_k;
 mod tract;
 
-pub use calibration::{Calibration, METADATA_KEY, ScoreFit, TENSOR_PREFIX, TemperatureFit};
+pub use calibrate::{Calibrated, Calibrator, CalibratorOptions};
+pub use calibration::{
+    Calibration, CalibrationError, FORMAT_VERSION, METADATA_KEY, ScoreFit, TENSOR_PREFIX, Table, Tables, TemperatureFit,
+};
 pub use engine::{Engine, EngineKind, Evidence};
 pub use error::EdgeError;
 #[cfg(feature = "rayon")]

@@ -3,10 +3,10 @@
 use crate::rewrite;
 
 use super::Score;
-use super::calibration::Calibration;
+use super::calibration::{Calibration, ScoreFit};
+use super::feature::Fits;
 use super::logits::{GEN_CLASSES, Softmax, Top, entropy_of_probabilities, gen_of_probabilities};
 use super::scorer::Scored;
-use super::stand_in::Fits;
 use super::top_k::TopK;
 
 /// What is computed for every sample.
@@ -38,21 +38,13 @@ pub(super) enum RowError {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Decision {
     pub score: Score,
-    threshold: f64,
-    per_class: Vec<Option<f64>>,
+    fit: ScoreFit,
 }
 
 impl Decision {
     /// That of a calibration; `None` where its score has no threshold.
     pub fn of(calibration: &Calibration) -> Option<Self> {
-        let fit = calibration.scores.get(&calibration.decision)?;
-        let per_class = fit.per_class.clone().unwrap_or_default();
-        Some(Self { score: calibration.decision, threshold: fit.threshold, per_class })
-    }
-
-    fn in_distribution(&self, class: usize, score: f32) -> bool {
-        let threshold = self.per_class.get(class).copied().flatten().unwrap_or(self.threshold);
-        f64::from(score) <= threshold
+        Some(Self { score: calibration.decision, fit: calibration.decisive()?.clone() })
     }
 }
 
@@ -88,7 +80,7 @@ impl RowScorer {
                 Some(at) => scored.scores[scored.scores.len() - self.scores.len() + at],
                 None => self.score(decision.score, &row, fits, scratch),
             };
-            scored.in_distribution.push(decision.in_distribution(row.top.class, score));
+            scored.in_distribution.push(decision.fit.admits(score, row.top.class));
         }
         if self.top_k > 0 {
             let classes = scratch.top_k.indices(values, self.top_k);

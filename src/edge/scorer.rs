@@ -10,11 +10,11 @@ use crate::rewrite::{self, ScoringModel, ScoringOptions, scoring_model};
 
 use super::calibration::Calibration;
 use super::engine::{Engine, EngineKind, Evidence};
+use super::feature::Fits;
 use super::inputs;
 use super::outlet::Outlet;
 use super::row::{Decision, RowError, RowScorer, Scratch};
 use super::score::Needs;
-use super::stand_in::{Fits, read_calibration};
 use super::tract::TractEngine;
 use super::{EdgeError, Score};
 
@@ -35,7 +35,8 @@ pub struct ScorerOptions {
     pub top_k: usize,
     /// Whether the feature is wanted although no score needs it (for fits).
     pub feature: bool,
-    /// T of the energy and of the probabilities; by default the calibration's, else 1.
+    /// T of the energy and of the probabilities; by default the calibration's, else that by which the model itself divides
+    /// its logits, else 1.
     pub temperature: Option<f64>,
 }
 
@@ -127,7 +128,7 @@ impl Scorer {
     /// # Errors
     /// As [`Self::load`], and scores that the model has no feature or fit for.
     pub fn new(document: &Document, options: &ScorerOptions) -> Result<Self, EdgeError> {
-        let calibration = read_calibration(document)?;
+        let calibration = Calibration::read(document)?;
         let scores = chosen_scores(options, calibration.as_ref());
         let decision = calibration.as_ref().map(|c| c.decision);
         let needs_feature = scores.iter().chain(&decision).any(|score| score.needs() == Needs::Feature);
@@ -147,15 +148,14 @@ impl Scorer {
         calibration: Option<Calibration>,
         options: &ScorerOptions,
     ) -> Result<Self, EdgeError> {
-        // fits of other logits say nothing about these
-        let calibration = calibration.filter(|calibration| calibration.logits == model.value);
-        let temperature = temperature(options, calibration.as_ref())?;
+        calibration.as_ref().map_or(Ok(()), |calibration| calibration.check(&model))?;
+        let temperature = temperature(options, calibration.as_ref(), &model)?;
         let mut scores = chosen_scores(options, calibration.as_ref());
         if model.evidence == rewrite::Evidence::Probabilities && options.scores.is_empty() {
             scores.retain(|score| score.needs() == Needs::Probabilities);
         }
         let decision =
-            calibration.as_ref().filter(|c| fitted_temperature(Some(c)) == temperature).and_then(Decision::of);
+            calibration.as_ref().filter(|c| own_temperature(Some(c), &model) == temperature).and_then(Decision::of);
         let computed: Vec<Score> = scores.iter().copied().chain(decision.as_ref().map(|d| d.score)).collect();
         check_scores(&computed, &model)?;
         let fits = Fits::read(document, &model, calibration.as_ref(), &computed)?;
@@ -165,11 +165,8 @@ impl Scorer {
             Some(classes) => classes,
             None => count_classes(engine.as_mut(), &inputs).unwrap_or(0),
         };
-        if let Some(calibration) = &calibration
-            && classes != 0
-            && calibration.classes != classes
-        {
-            return Err(EdgeError::ClassCount { fitted: calibration.classes, classes });
+        if let Some(calibration) = calibration.as_ref().filter(|_| classes != 0) {
+            calibration.check_classes(classes)?;
         }
         let top_k = if classes == 0 { options.top_k } else { options.top_k.min(classes) };
         let rows = RowScorer { scores, evidence: model.evidence, temperature, top_k, decision };
@@ -346,8 +343,12 @@ fn chosen_scores(options: &ScorerOptions, calibration: Option<&Calibration>) -> 
 }
 
 /// T, and the bounds in which 1/T is a number of the precision that logits have.
-fn temperature(options: &ScorerOptions, calibration: Option<&Calibration>) -> Result<f64, EdgeError> {
-    let temperature = options.temperature.unwrap_or_else(|| fitted_temperature(calibration));
+fn temperature(
+    options: &ScorerOptions,
+    calibration: Option<&Calibration>,
+    model: &ScoringModel,
+) -> Result<f64, EdgeError> {
+    let temperature = options.temperature.unwrap_or_else(|| own_temperature(calibration, model));
     if (1e-6..=1e6).contains(&temperature) {
         return Ok(temperature);
     }
@@ -355,19 +356,15 @@ fn temperature(options: &ScorerOptions, calibration: Option<&Calibration>) -> Re
     Err(EdgeError::Option { option: "the temperature", value, expected: "a number from 0.000001 to 1000000" })
 }
 
-fn fitted_temperature(calibration: Option<&Calibration>) -> f64 {
-    calibration.and_then(|c| c.temperature).map_or(1.0, |fit| fit.temperature)
+fn own_temperature(calibration: Option<&Calibration>, model: &ScoringModel) -> f64 {
+    calibration.and_then(Calibration::temperature).or(model.temperature).unwrap_or(1.0)
 }
 
 /// Whether the model has what the scores need.
 fn check_scores(scores: &[Score], model: &ScoringModel) -> Result<(), EdgeError> {
     for &score in scores {
-        let needs = score.needs();
-        if model.evidence == rewrite::Evidence::Probabilities && needs != Needs::Probabilities {
+        if model.evidence == rewrite::Evidence::Probabilities && score.needs() != Needs::Probabilities {
             return Err(EdgeError::NeedsLogits { score });
-        }
-        if let (Needs::Feature, Err(reason)) = (needs, &model.head) {
-            return Err(EdgeError::NeedsFeature { score, reason: reason.clone() });
         }
     }
     Ok(())

@@ -44,7 +44,10 @@ pub(crate) fn calibrated(set: &ScoredSet) -> Calibration {
     let fit = |score: Score| {
         let values = widened(set.column(score).unwrap());
         let threshold = metrics::quantile(&values, 0.95).unwrap();
-        (score, ScoreFit { threshold, interval: [threshold; 2], per_class: None, parameters: BTreeMap::new() })
+        (
+            score,
+            ScoreFit { threshold, interval: [threshold; 2], samples: 10, per_class: None, parameters: BTreeMap::new() },
+        )
     };
     Calibration {
         version: 1,
