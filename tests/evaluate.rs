@@ -113,6 +113,28 @@ fn the_same_numbers_with_any_threads_and_batches() {
 }
 
 #[test]
+fn a_calibrated_model_tells_what_it_keeps_and_flags() {
+    let desk = Desk::new();
+    let run =
+        desk.run("calibrate model.onnx --data digits.npy --scores energy,knn,margin --knn-k 3 -o calibrated.onnx");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let sets = SETS.replace("model.onnx", "calibrated.onnx");
+    let run = desk.run(&format!("{sets} --bootstrap 20 --report r.html"));
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("flagged") && run.stdout.contains("kept"), "{}", run.stdout);
+    let page = String::from_utf8(std::fs::read(desk.path("r.html")).unwrap()).unwrap();
+    assert!(page.contains("calibrated threshold") && page.contains("KNN"));
+    let object: Value =
+        serde_json::from_str(&desk.run(&format!("{sets} --bootstrap 0 --scores all --json")).stdout).unwrap();
+    let scores = object["evaluation"]["scores"].as_array().unwrap();
+    let energy = scores.iter().find(|score| score["score"] == "energy").unwrap();
+    let kept = energy["kept"].as_f64().unwrap();
+    assert!((0.93..=0.97).contains(&kept), "{kept}");
+    assert!(energy["sets"][0]["flagged"].is_f64());
+    assert!(scores.iter().any(|score| score["score"] == "knn") && !scores.iter().any(|score| score["score"] == "vim"));
+}
+
+#[test]
 fn reports_of_every_kind() {
     let desk = Desk::new();
     for (name, start) in [("r.html", &b"<!DOCTYPE html>"[..]), ("r.svg", b"<svg"), ("r.png", b"\x89PNG")] {
