@@ -237,15 +237,15 @@ fn facts(arguments: &Arguments, input: &Input, scorer: &Scorer) -> ModelFacts {
     if scorer.classes() > 0 {
         facts.push(("Classes".to_owned(), scorer.classes().to_string()));
     }
-    facts.push(("Temperature".to_owned(), scorer.temperature().to_string()));
+    facts.push(("Temperature".to_owned(), ((scorer.temperature() * 1e4).round() / 1e4).to_string()));
     if let Some(calibration) = scorer.calibration() {
         let text = format!(
-            "{} % of {} samples; {} decides",
-            calibration.true_positive_rate * 100.0,
+            "to keep {} % of {} samples; {} decides",
+            (calibration.true_positive_rate * 1e4).round() / 1e2,
             calibration.samples,
             calibration.decision
         );
-        facts.push(("Calibrated to keep".to_owned(), text));
+        facts.push(("Calibrated".to_owned(), text));
     }
     if !model.changes.is_empty() {
         facts.push(("For inference".to_owned(), model.changes.join("; ")));
