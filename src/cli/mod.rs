@@ -62,9 +62,10 @@ enum Command {
     Unpatch(unpatch::Arguments),
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
-    Calibrate(calibrate::Arguments),
-    Score(score::Arguments),
-    Evaluate(evaluate::Arguments),
+    // boxed: they have many options
+    Calibrate(Box<calibrate::Arguments>),
+    Score(Box<score::Arguments>),
+    Evaluate(Box<evaluate::Arguments>),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),

@@ -7,8 +7,8 @@ use super::{DataError, Values};
 
 /// No sample is larger; a header that says so is damaged.
 const LARGEST_ROW: usize = 1 << 30;
-/// Bytes that a batch may have in its file: what bounds memory, whatever the size of the samples.
-const BATCH_BYTES: usize = 16 << 20;
+/// Elements that a batch may have: what bounds memory, whatever the size of the samples.
+pub(super) const BATCH_ELEMENTS: usize = 1 << 20;
 
 /// Bytes of a file, behind its header and its compression.
 pub(super) type Stream = Box<dyn Read + Send>;
@@ -65,7 +65,8 @@ impl Array {
 
     /// Reads up to `rows` samples: fewer at the end, and where they are large; none when all were read.
     pub(super) fn read(&mut self, rows: usize) -> Result<Values, DataError> {
-        self.read_exactly(rows.min(BATCH_BYTES / self.row_bytes).max(1))
+        let most = BATCH_ELEMENTS * self.element.size() / self.row_bytes;
+        self.read_exactly(rows.min(most).max(1))
     }
 
     /// Reads `rows` samples, however large they are; fewer at the end.

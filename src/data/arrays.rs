@@ -17,6 +17,8 @@ pub(super) struct Arrays {
     path: String,
     inputs: Vec<(Array, Fit)>,
     labels: Option<Labels>,
+    /// Whether the model takes batches of one size only.
+    exact: bool,
     done: u64,
 }
 
@@ -93,7 +95,8 @@ impl Arrays {
                 place: format!(" in {path}"),
             });
         }
-        Ok(Self { path, inputs, labels, done: 0 })
+        let exact = inputs.iter().any(|(_, fit)| fit.fixed_batch());
+        Ok(Self { path, inputs, labels, exact, done: 0 })
     }
 }
 
@@ -129,7 +132,8 @@ impl Part for Arrays {
         let mut tensors = Vec::with_capacity(self.inputs.len());
         for (array, fit) in &mut self.inputs {
             // what the first array gives at once, the others have to give, too
-            let values = if tensors.is_empty() { array.read(wanted)? } else { array.read_exactly(wanted)? };
+            let up_to = tensors.is_empty() && !self.exact;
+            let values = if up_to { array.read(wanted)? } else { array.read_exactly(wanted)? };
             if values.is_empty() {
                 return Ok(None);
             }

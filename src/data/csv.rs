@@ -342,10 +342,10 @@ mod tests {
         let files = Files::new();
         let x = files.write("x.csv", b"1\n2\n3\n");
         let y = files.write("y.txt", b"4\n5\n6\n");
-        let options = Options { labels: Some(y), batch: 2, ..of(&[x.clone()]) };
+        let options = Options { labels: Some(y), batch: 2, ..of(std::slice::from_ref(&x)) };
         let labels: Vec<_> = all(&options, &floats(&[1])).into_iter().map(|batch| batch.labels.unwrap()).collect();
         assert_eq!(labels, [vec![4, 5], vec![6]]);
-        let few = Options { labels: Some(files.write("y.txt", b"4\n")), ..of(&[x.clone()]) };
+        let few = Options { labels: Some(files.write("y.txt", b"4\n")), ..of(std::slice::from_ref(&x)) };
         assert!(refusal(&few, &floats(&[1])).contains("holds 1 labels, and there are more samples"));
         let many = Options { labels: Some(files.write("y.txt", b"4\n4\n4\n4\n")), ..of(&[x]) };
         assert!(refusal(&many, &floats(&[1])).contains("holds more than 3 labels, and there are 3 samples"));

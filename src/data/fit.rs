@@ -16,6 +16,7 @@ pub(super) struct Fit {
     input: String,
     data_type: DataType,
     source: Vec<usize>,
+    fixed_batch: bool,
     arrangement: Arrangement,
     affine: Option<Affine>,
     sentences: Vec<String>,
@@ -65,10 +66,16 @@ impl Fit {
             input: spec.name.clone(),
             data_type: spec.data_type,
             source: dims.to_vec(),
+            fixed_batch: spec.dims.first().is_some_and(Option::is_some),
             arrangement,
             affine,
             sentences,
         })
+    }
+
+    /// Whether the input takes batches of one size only.
+    pub(super) fn fixed_batch(&self) -> bool {
+        self.fixed_batch
     }
 
     /// What is done, a sentence each; nothing where samples are taken as they are.

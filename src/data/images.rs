@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::array::BATCH_ELEMENTS;
 use super::arrays::only;
 use super::element::ElementType;
 use super::fit::Fit;
@@ -10,8 +11,6 @@ use super::picture::{Picture, Target};
 use super::source::{Options, Part};
 use super::{Batch, DataError, InputSpec, Values};
 
-/// Bytes that the pictures of a batch have together, at most: large ones come in smaller batches.
-const BATCH_BYTES: usize = 4 << 20;
 /// Folders within folders are followed as deep as this.
 const DEEPEST: usize = 16;
 
@@ -126,7 +125,8 @@ impl Part for Images {
         let mut bytes = Vec::new();
         let mut names = Vec::new();
         let mut labels = Vec::new();
-        while names.len() < rows && bytes.len() < BATCH_BYTES {
+        let exact = self.input.dims.first().is_some_and(Option::is_some);
+        while names.len() < rows && (exact || bytes.len() < BATCH_ELEMENTS) {
             let (file, picture) = match self.ahead.take() {
                 Some(ahead) => ahead,
                 None => match self.next_file()? {

@@ -217,7 +217,7 @@ impl Target {
 
 /// Channels last, where the last axis is as small as channels are and the first is not.
 fn layout_of(dims: &[Option<usize>]) -> Layout {
-    let channels = |dim: Option<usize>| matches!(dim, Some(1 | 3 | 4));
+    let channels = |dim: Option<usize>| matches!(dim, Some(1 | 3));
     match dims {
         &[first, _, last] if channels(last) && !channels(first) => Layout::Nhwc,
         _ => Layout::Nchw,
@@ -315,5 +315,42 @@ mod tests {
         let narrow =
             target(&[1, 4, 4], Preprocessing { crop: Some(Size { width: 4, height: 4 }), ..Default::default() });
         assert!(narrow.unwrap().prepare(colours()).unwrap_err().contains("2x1 pixels"));
+    }
+
+    /// Pillow 13.0.0: `im.resize((5, 4), filter)` of an image of 13 x 9 pixels, and the first row of `im.convert('L')`.
+    #[test]
+    fn pixels_are_those_of_pillow() {
+        let pixel =
+            |x: u32, y: u32| [x * 37 + y * 11, x * x * 5 + y * 29, 255 - x * 17 - y * 3].map(|v| (v % 256) as u8);
+        let image = DynamicImage::ImageRgb8(RgbImage::from_fn(13, 9, |x, y| image::Rgb(pixel(x, y))));
+        let grey: Vec<u8> = (0..13).map(|x| grey_of(pixel(x, 0))).collect();
+        assert_eq!(grey, [29, 41, 59, 83, 113, 148, 189, 160, 63, 122, 187, 107, 184]);
+        for (filter, expected) in [
+            (
+                Filter::Bilinear,
+                [
+                    48, 34, 235, 133, 86, 196, 151, 151, 151, 73, 124, 106, 158, 138, 67, 70, 93, 228, 155, 144, 189,
+                    150, 124, 144, 95, 130, 99, 180, 114, 60, 96, 159, 222, 178, 176, 183, 101, 112, 138, 121, 126, 93,
+                    200, 127, 54, 118, 212, 215, 172, 137, 176, 78, 125, 131, 143, 121, 86, 166, 118, 47,
+                ],
+            ),
+            (
+                Filter::Bicubic,
+                [
+                    39, 25, 238, 140, 83, 196, 153, 157, 151, 62, 122, 106, 163, 142, 64, 63, 87, 232, 164, 150, 190,
+                    152, 125, 145, 86, 129, 100, 188, 108, 58, 89, 159, 224, 189, 187, 182, 98, 105, 137, 112, 128, 92,
+                    211, 126, 50, 117, 223, 218, 180, 130, 176, 66, 123, 131, 147, 121, 86, 165, 122, 44,
+                ],
+            ),
+        ] {
+            let wanted = Preprocessing {
+                resize: Some(Resize::Stretch(Size { width: 5, height: 4 })),
+                filter: Some(filter),
+                ..Default::default()
+            };
+            let made = target(&[4, 5, 3], wanted).unwrap().prepare(image.clone()).unwrap().bytes;
+            let far: Vec<_> = made.iter().zip(expected).filter(|(a, b)| a.abs_diff(*b) > 1).collect();
+            assert!(made.len() == 60 && far.is_empty(), "{filter:?}: {far:?}");
+        }
     }
 }

@@ -62,12 +62,15 @@ pub(super) trait Part: Send {
     fn sentences(&self) -> Vec<String>;
 }
 
+/// Files that are one part, and the part itself where it is open already.
+type Waiting = (Vec<PathBuf>, Option<Box<dyn Part>>);
+
 /// A stream of [`Batch`]es that fit a model.
 pub struct Source {
     options: Options,
     inputs: Vec<InputSpec>,
     /// To come; a file is opened when it is its turn, a pipe is open already.
-    waiting: std::vec::IntoIter<(Vec<PathBuf>, Option<Box<dyn Part>>)>,
+    waiting: std::vec::IntoIter<Waiting>,
     /// With its name.
     current: Option<(String, Box<dyn Part>)>,
     labels: Option<Labels>,
@@ -87,6 +90,10 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
     options.preprocessing.check()?;
     if options.paths.is_empty() {
         return Err(DataError::NoPaths);
+    }
+    if options.paths.iter().chain(&options.labels).filter(|path| stream::is_stdin(path)).count() > 1 {
+        let problem = "is named twice, and can be read once".to_owned();
+        return Err(DataError::Unsupported { path: "standard input".to_owned(), problem });
     }
     let mut waiting = Vec::new();
     let mut rows = Some(0u64);

@@ -44,6 +44,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, DataError> {
             return Err(DataError::Unsupported { path: name, problem });
         }
         Box::new(stdin)
+    } else if path.is_dir() {
+        return Err(DataError::Unsupported { path: name, problem: "is a folder; name a file".to_owned() });
     } else {
         Box::new(File::open(path).map_err(|source| opening(path, source))?)
     };
@@ -71,12 +73,12 @@ pub(super) fn opening(path: &Path, source: std::io::Error) -> DataError {
         return DataError::Io { action: "open", path: path.display().to_string(), source };
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let hint = if folder.is_dir() { neighbours(folder) } else { format!(": no folder {}", folder.display()) };
+    let hint = if folder.is_dir() { neighbours(folder, path) } else { format!(": no folder {}", folder.display()) };
     DataError::NotFound { path: path.to_owned(), hint }
 }
 
-/// "; its folder has a.npy, b.npy and 3 more".
-fn neighbours(folder: &Path) -> String {
+/// "; its folder has a.npy, b.npy and 3 more", those that begin like the one that is missing first.
+fn neighbours(folder: &Path, missing: &Path) -> String {
     const SHOWN: usize = 6;
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> = entries
@@ -84,7 +86,9 @@ fn neighbours(folder: &Path) -> String {
         .filter(|name| !name.starts_with('.'))
         .take(1000)
         .collect();
-    names.sort();
+    let missing = missing.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let alike = |name: &str| name.chars().zip(missing.chars()).take_while(|(a, b)| a == b).count();
+    names.sort_by(|a, b| alike(b).cmp(&alike(a)).then_with(|| a.cmp(b)));
     match names.len() {
         0 => String::new(),
         1..=SHOWN => format!("; its folder has {}", names.join(", ")),

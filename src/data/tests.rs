@@ -140,7 +140,7 @@ fn idx_with_the_labels_beside_it() {
     let files = Files::new();
     let images = files.write("t10k-images-idx3-ubyte.gz", &gzip(&idx(&[2, 1, 2], &[0, 255, 51, 102])));
     files.write("t10k-labels-idx1-ubyte", &idx(&[2], &[7, 3]));
-    let source = opened(&of(&[images.clone()]), &floats(&[2]));
+    let source = opened(&of(std::slice::from_ref(&images)), &floats(&[2]));
     assert!(source.describe().iter().any(|sentence| sentence.contains("divided by 255")), "{:?}", source.describe());
     let batches: Vec<Batch> = source.map(Result::unwrap).collect();
     assert_eq!(batches[0].inputs[0].values, Values::F32(vec![0.0, 1.0, 0.2, 0.4]));
@@ -204,10 +204,10 @@ fn labels_from_a_file_of_their_own() {
     let files = Files::new();
     let x = files.write("x.npy", &npy("<f4", "(3, 1)", &f32s(&[1.0, 2.0, 3.0])));
     let y = |bytes: &[u8], shape: &str| Some(files.write("y.npy", &npy("|u1", shape, bytes)));
-    let options = Options { labels: y(&[4, 5, 6], "(3,)"), batch: 2, ..of(&[x.clone()]) };
+    let options = Options { labels: y(&[4, 5, 6], "(3,)"), batch: 2, ..of(std::slice::from_ref(&x)) };
     let labels: Vec<_> = all(&options, &floats(&[1])).into_iter().map(|batch| batch.labels.unwrap()).collect();
     assert_eq!(labels, [vec![4, 5], vec![6]]);
-    let options = Options { labels: y(&[4, 5], "(2,)"), ..of(&[x.clone()]) };
+    let options = Options { labels: y(&[4, 5], "(2,)"), ..of(std::slice::from_ref(&x)) };
     assert!(refusal(&options, &floats(&[1])).contains("holds 2 labels, and there are 3 samples"));
     let options = Options { labels: y(&[4, 5], "(1, 2)"), ..of(&[x]) };
     assert!(refusal(&options, &floats(&[1])).contains("argmax"));
@@ -230,7 +230,7 @@ fn a_batch_of_fixed_size() {
     let path = files.write("a.npy", &npy("<f4", "(3, 1)", &f32s(&[1.0, 2.0, 3.0])));
     let fixed =
         |batch| vec![InputSpec { name: "x".into(), data_type: DataType::Float, dims: vec![Some(batch), Some(1)] }];
-    assert_eq!(all(&of(&[path.clone()]), &fixed(1)).len(), 3);
+    assert_eq!(all(&of(std::slice::from_ref(&path)), &fixed(1)).len(), 3);
     assert!(refusal(&of(&[path]), &fixed(2)).contains("2 samples at a time, and"));
 }
 
@@ -244,4 +244,77 @@ fn nothing_comes_after_an_error() {
     assert!(matches!(error, DataError::NotANumber { .. }), "{error}");
     assert!(error.to_string().contains("sample 1, element 0 is NaN"), "{error}");
     assert!(source.next().is_none());
+}
+
+// ---- damaged files
+
+/// A small file of every kind, by name.
+fn every_kind() -> Vec<(&'static str, Vec<u8>)> {
+    let picture = |format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let pixels = image::RgbImage::from_fn(6, 5, |x, y| image::Rgb([x as u8 * 40, y as u8 * 50, 9]));
+        pixels.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let array = npy("<f4", "(2, 4)", &f32s(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]));
+    vec![
+        ("x.npy", array.clone()),
+        ("x.npz", npz(&[("x", array.clone()), ("y", npy("|u1", "(2,)", &[0, 1]))], true)),
+        ("x.npy.gz", gzip(&array)),
+        ("x-images-idx3-ubyte", idx(&[2, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8])),
+        ("x.csv", b"label,a,b,c,d\n1,1,2,3,4\n2,5,6.5,7e1,8\n".to_vec()),
+        ("x.f32", f32s(&[1.0, 2.0, 3.0, 4.0])),
+        ("x.png", picture(image::ImageFormat::Png)),
+        ("x.jpg", picture(image::ImageFormat::Jpeg)),
+        ("x.bmp", picture(image::ImageFormat::Bmp)),
+        ("x.gif", picture(image::ImageFormat::Gif)),
+        ("x.tiff", picture(image::ImageFormat::Tiff)),
+        ("x.webp", picture(image::ImageFormat::WebP)),
+        ("x.ppm", picture(image::ImageFormat::Pnm)),
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 2000, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Flipped bytes and cut ends give samples or a sentence, never a panic, and samples always fit.
+    #[test]
+    fn damage_is_told_or_harmless(
+        kind in 0usize..13,
+        edits in proptest::collection::vec((proptest::prelude::any::<u16>(), proptest::prelude::any::<u8>()), 0..4),
+        cut in proptest::option::of(proptest::prelude::any::<u16>()),
+    ) {
+        let (name, mut bytes) = every_kind().swap_remove(kind);
+        for (at, value) in edits {
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(usize::from(cut) % (bytes.len() + 1));
+        }
+        let files = Files::new();
+        let path = files.write(name, &bytes);
+        for input in [input("x", DataType::Float, &[4]), input("x", DataType::Float, &[1, 2, 2])] {
+            let options = Options { limit: Some(100), ..of(std::slice::from_ref(&path)) };
+            let Ok(source) = open(&options, std::slice::from_ref(&input)) else { continue };
+            for batch in source {
+                let Ok(batch) = batch else { break };
+                let tensor = &batch.inputs[0];
+                proptest::prop_assert_eq!(tensor.dims[1..].iter().product::<usize>(), 4);
+                proptest::prop_assert_eq!(tensor.dims[0] * 4, tensor.values.len());
+                proptest::prop_assert!(batch.labels.is_none_or(|labels| labels.len() == tensor.dims[0]));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_read_when_whole() {
+    let files = Files::new();
+    for (name, bytes) in every_kind() {
+        let batches = all(&of(&[files.write(name, &bytes)]), &floats(&[4]));
+        assert!(batches.iter().map(Batch::rows).sum::<usize>() > 0, "{name}");
+    }
 }

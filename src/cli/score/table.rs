@@ -6,6 +6,7 @@ use super::columns::Columns;
 use super::pipeline::Outcome;
 use super::sink::Writer;
 use crate::cli::output::{clean, shorten};
+use crate::edge::Score;
 
 /// Samples that are shown.
 const ROWS: usize = 20;
@@ -33,7 +34,7 @@ impl<W: Write> Table<W> {
         names.extend(columns.labels.then(|| "label".to_owned()));
         names.extend(["prob".to_owned(), "margin".to_owned()]);
         names.extend(columns.decision.then(|| "in dist".to_owned()));
-        names.extend(columns.scores.iter().map(|score| score.to_string()));
+        names.extend(columns.scores.iter().filter(|score| !is_shown(**score)).map(|score| score.to_string()));
         names
     }
 
@@ -52,7 +53,8 @@ impl<W: Write> Table<W> {
                 scored.in_distribution.get(row).map_or("-", |&inside| if inside { "yes" } else { "NO" }).to_owned(),
             );
         }
-        cells.extend(outcome.scores(row, columns).iter().map(|&score| number(score)));
+        let scores = columns.scores.iter().zip(outcome.scores(row, columns));
+        cells.extend(scores.filter(|(score, _)| !is_shown(**score)).map(|(_, &value)| number(value)));
         cells
     }
 }
@@ -72,18 +74,23 @@ impl<W: Write> Writer for Table<W> {
         let (text, left_out) = lay_out(&header, &self.cells, self.width, self.columns.names);
         self.out.write_all(text.as_bytes())?;
         let more = self.rows - self.cells.len() as u64;
-        let mut notes = Vec::new();
-        if more > 0 {
-            notes.push(format!("{more} more samples"));
-        }
-        if left_out > 0 {
-            notes.push(format!("{left_out} more columns"));
-        }
+        let counted = |count: u64, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 more {what}")),
+            count => Some(format!("{count} more {what}s")),
+        };
+        let notes = [counted(more, "sample"), counted(left_out as u64, "column")];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
         if !notes.is_empty() {
-            writeln!(self.out, "... {}; --format jsonl, csv or parquet writes them all", notes.join(" and "))?;
+            writeln!(self.out, "... {}; all with --format jsonl, csv, parquet", notes.join(", "))?;
         }
         Ok(self.out.flush()?)
     }
+}
+
+/// The score `margin` is the negative of the margin, which has a column of its own.
+fn is_shown(score: Score) -> bool {
+    score == Score::Margin
 }
 
 /// Lines of aligned columns, and how many columns did not fit.
@@ -162,7 +169,7 @@ b, \"c\".png      1      0  0.5000       -       NO  2.0000  -0.5000
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_eq!(text.lines().count(), ROWS + 2);
         assert!(
-            text.ends_with("... 40 more samples and 1 more columns; --format jsonl, csv or parquet writes them all\n"),
+            text.ends_with("... 40 more samples, 1 more column; all with --format jsonl, csv, parquet\n"),
             "{text}"
         );
     }
