@@ -4,17 +4,16 @@ mod named;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use self::named::{NamedPath, distinct_names};
 use super::data::DataArguments;
-use super::exit::wrong_input;
+use super::exit::{of_model, wrong_input};
 use super::files::Input;
 use super::output::{Page, print, warn};
+use super::score::progress::Progress;
 use super::scorer::ScorerArguments;
 use crate::edge::evaluate::{EvaluateOptions, Evaluation, ScoredSet, evaluate};
 use crate::edge::{Needs, Score, Scorer};
@@ -100,12 +99,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.report {
         check_report(path)?;
     }
+    arguments.scorer.check()?;
     let named: Vec<&NamedPath> = std::iter::once(&arguments.in_dist).chain(&arguments.ood).collect();
     let names = distinct_names(&named)?;
     let input = Input::new(&arguments.input);
     let document = input.read()?;
     let wanted = wanted_scores(arguments, &document)?;
-    let mut scorers = arguments.scorer.scorers(&document, with_energy(&wanted, arguments))?;
+    let mut scorers = arguments
+        .scorer
+        .scorers(&document, with_energy(&wanted, arguments))
+        .map_err(|error| of_model(error, &arguments.input))?;
     drop(document);
     let mut sets = Vec::new();
     for (index, (named, name)) in named.iter().zip(&names).enumerate() {
@@ -160,7 +163,7 @@ fn wanted_scores(arguments: &Arguments, document: &Document) -> anyhow::Result<V
         Some(Scores::All) => {
             let mut options = arguments.scorer.options(vec![Score::Msp]);
             options.feature = true;
-            let scorer = Scorer::new(document, &options)?;
+            let scorer = Scorer::new(document, &options).map_err(|error| of_model(error, &arguments.input))?;
             Ok(available(&scorer))
         }
     }
@@ -209,28 +212,12 @@ fn read_set(
         warn(&notes)?;
     }
     let source = crate::data::open(&options, first.inputs())?;
-    let bar = progress(name, source.rows());
+    let progress = Progress::new(source.rows(), true);
     let labelled = in_distribution && source.labelled();
     let batches = source.map(|batch| batch.map_err(anyhow::Error::from));
-    let set = ScoredSet::read(name, scorers, batches, labelled, |rows| bar.inc(rows as u64));
-    bar.finish_and_clear();
+    let set = ScoredSet::read(name, scorers, batches, labelled, |rows| progress.advance(rows));
+    progress.finish();
     set
-}
-
-/// Seen on a terminal only.
-fn progress(name: &str, rows: Option<u64>) -> ProgressBar {
-    let bar = rows.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    let template = if rows.is_some() {
-        "{msg} {wide_bar} {human_pos}/{human_len}  {per_sec}  {eta}"
-    } else {
-        "{msg} {spinner} {human_pos}  {per_sec}"
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.set_message(super::output::shorten(&super::output::clean(name), 24).into_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 /// What the report says about the model. Nothing in it differs from run to run.
@@ -245,20 +232,20 @@ fn facts(arguments: &Arguments, input: &Input, scorer: &Scorer) -> ModelFacts {
     let what = if model.evidence == Evidence::Logits { "Logits" } else { "Probabilities" };
     let mut facts = vec![
         (what.to_owned(), format!("{}, {}", model.value, model.how)),
-        ("Engine".to_owned(), arguments.scorer.engine.name().to_owned()),
+        ("Engine".to_owned(), arguments.scorer.engine_name().to_owned()),
     ];
     if scorer.classes() > 0 {
         facts.push(("Classes".to_owned(), scorer.classes().to_string()));
     }
-    facts.push(("Temperature".to_owned(), scorer.temperature().to_string()));
+    facts.push(("Temperature".to_owned(), ((scorer.temperature() * 1e4).round() / 1e4).to_string()));
     if let Some(calibration) = scorer.calibration() {
         let text = format!(
-            "{} % of {} samples; {} decides",
-            calibration.true_positive_rate * 100.0,
+            "to keep {} % of {} samples; {} decides",
+            (calibration.true_positive_rate * 1e4).round() / 1e2,
             calibration.samples,
             calibration.decision
         );
-        facts.push(("Calibrated to keep".to_owned(), text));
+        facts.push(("Calibrated".to_owned(), text));
     }
     if !model.changes.is_empty() {
         facts.push(("For inference".to_owned(), model.changes.join("; ")));
@@ -292,7 +279,7 @@ fn tell(
                 "how": model.how,
                 "classes": scorer.classes(),
                 "temperature": scorer.temperature(),
-                "engine": arguments.scorer.engine.name(),
+                "engine": arguments.scorer.engine_name(),
                 "changes": model.changes,
                 "calibrated": scorer.calibration().is_some(),
             },

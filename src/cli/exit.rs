@@ -130,15 +130,6 @@ pub fn of_model(error: EdgeError, path: &std::path::Path) -> anyhow::Error {
     }
 }
 
-fn code_of_edge(error: &EdgeError) -> u8 {
-    match error {
-        EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
-        EdgeError::NoOnnxRuntime { .. } => FAILED,
-        EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
-        _ => WRONG_INPUT,
-    }
-}
-
 /// A stable word for programs.
 fn kind(error: &anyhow::Error) -> &'static str {
     match code(error) {

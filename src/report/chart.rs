@@ -114,12 +114,12 @@ impl Frame {
 
     /// What the colours mean, on the right above the plot.
     pub fn legend(&mut self, entries: &[(&str, String)]) {
-        let mut x = Self::RIGHT;
-        for (class, text) in entries.iter().rev() {
-            self.svg.text("label", (x, 12.0), Anchor::End, text);
-            x -= width(text, 12.0) * ROOM + 6.0;
-            self.svg.rect(&format!("key {class}"), (x - 10.0, 3.0), (10.0, 10.0));
-            x -= 10.0 + 16.0;
+        let room = |text: &str| 15.0 + width(text, 12.0) * ROOM + 14.0;
+        let mut x = Self::RIGHT + 14.0 - entries.iter().map(|(_, text)| room(text)).sum::<f64>();
+        for (class, text) in entries {
+            self.svg.rect(&format!("key {class}"), (x, 2.5), (10.0, 10.0));
+            self.svg.text("label", (x + 15.0, 12.0), Anchor::Start, text);
+            x += room(text);
         }
     }
 

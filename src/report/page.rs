@@ -125,7 +125,7 @@ fn predictions(html: &mut String, report: &Report<'_>) {
 }
 
 fn card(html: &mut String, head: &str, chart: &Chart) {
-    let _ = write!(html, "<figure>{head}{}</figure>\n", chart.inline());
+    let _ = writeln!(html, "<figure>{head}{}</figure>", chart.inline());
 }
 
 /// Which colour is which set.

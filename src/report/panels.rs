@@ -109,7 +109,7 @@ impl Report<'_> {
         } else {
             format!("Margin of {} right and {} wrong predictions", right.len(), wrong.len())
         };
-        let axis = "margin: largest logit − second".replace('−', "\u{2212}");
+        let axis = "margin: largest logit \u{2212} second".to_owned();
         Some(histogram(&series, None, Words { axis, description, threshold: String::new() }))
     }
 }

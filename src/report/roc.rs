@@ -74,8 +74,14 @@ fn name_curves(frame: &mut Frame, curves: &[Curve]) {
     let left = right - numbers - 16.0 - names;
     #[expect(clippy::cast_precision_loss, reason = "at most eight")]
     let first = Frame::BOTTOM - 12.0 - 18.0 * (lines.len() as f64 - 1.0);
-    // curves that come this far stay behind the names
-    frame.svg.rect("veil", (left - 22.0, first - 34.0), (right - left + 26.0, Frame::BOTTOM - 2.0 - (first - 34.0)));
+    let (x, y) = (left - 22.0, first - 34.0);
+    let behind = |curve: &Curve| {
+        let mut rates = curve.roc.false_positive_rate.iter().zip(&curve.roc.true_positive_rate);
+        rates.any(|(fpr, tpr)| frame.x.at(*fpr) > x && frame.y.at(*tpr) > y)
+    };
+    if curves.iter().any(behind) {
+        frame.svg.rect("veil", (x, y), (right + 4.0 - x, Frame::BOTTOM - 2.0 - y));
+    }
     frame.svg.text("label", (right, first - 18.0), Anchor::End, "AUROC, %");
     let mut y = first;
     for ((name, area), curve) in lines.iter().zip(curves) {

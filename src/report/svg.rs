@@ -21,10 +21,6 @@ impl Svg {
         self.0
     }
 
-    pub fn push(&mut self, other: &str) {
-        self.0.push_str(other);
-    }
-
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let (x1, y1, x2, y2) = (place(x1), place(y1), place(x2), place(y2));
         let _ = writeln!(self.0, r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#);

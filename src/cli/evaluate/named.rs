@@ -46,14 +46,13 @@ pub fn distinct_names(sets: &[&NamedPath]) -> anyhow::Result<Vec<String>> {
         let path = set.path.canonicalize().unwrap_or_else(|_| set.path.clone());
         path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned())
     };
-    let names: Vec<String> = sets
-        .iter()
-        .zip(&by_file)
-        .map(|(set, name)| match by_folder(set) {
-            Some(folder) if set.name.is_none() && twice(&by_file, name) => folder,
-            _ => name.clone(),
-        })
-        .collect();
+    let folders: Vec<String> = sets.iter().filter_map(|set| by_folder(set)).collect();
+    let name = |(set, name): (&&NamedPath, &String)| match by_folder(set) {
+        // a folder's name that two sets share tells no more
+        Some(folder) if set.name.is_none() && twice(&by_file, name) && !twice(&folders, &folder) => folder,
+        _ => name.clone(),
+    };
+    let names: Vec<String> = sets.iter().zip(&by_file).map(name).collect();
     if let Some(name) = names.iter().find(|name| twice(&names, name)) {
         wrong_input!("two sets are called '{name}'; give one another name: --ood NAME=PATH");
     }
@@ -116,6 +115,6 @@ mod tests {
         assert_eq!(names(&[&digits, &clothes]).unwrap(), ["digits", "clothes"]);
         assert_eq!(names(&[&digits]).unwrap(), ["t10k-images"]);
         let text = names(&[&digits, &digits]).unwrap_err().to_string();
-        assert!(text.contains("two sets are called 'digits'") && text.contains("NAME=PATH"), "{text}");
+        assert!(text.contains("two sets are called 't10k-images'") && text.contains("NAME=PATH"), "{text}");
     }
 }

@@ -25,7 +25,7 @@ fn example(resamples: usize, positive: PositiveSet, calibrate: bool, rename: Opt
 #[test]
 fn what_is_positive_is_said() {
     let text = shown(&example(50, PositiveSet::InDistribution, false, None));
-    assert!(text.contains("FPR95 with in-distribution\npositive (energy paper)"), "{text}");
+    assert!(text.replace('\n', " ").contains("FPR95 with in-distribution positive (energy paper)"), "{text}");
     assert!(text.contains("95 % interval of 50 resamples"), "{text}");
     let text = shown(&example(0, PositiveSet::OutOfDistribution, false, None));
     assert!(text.contains("out-of-distribution positive (OpenOOD)") && !text.contains("interval"), "{text}");
