@@ -8,14 +8,14 @@ use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::data::DataArguments;
+use super::engine::EngineArguments;
 use super::exit::{of_model, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
 use super::output::{Page, print, warn};
-use super::score::progress::Progress;
-use super::score::{engine_parser, processors, threads};
+use super::progress::Progress;
 use crate::data::{self, Batch, Source};
 use crate::edge::{
-    Calibrated, Calibration, Calibrator, CalibratorOptions, EdgeError, EngineKind, Evidence, Needs, Score, Scorer,
+    Calibrated, Calibration, Calibrator, CalibratorOptions, EdgeError, Evidence, Needs, Score, Scorer,
     ScorerOptions,
 };
 use crate::model::{Document, ExternalData};
@@ -66,7 +66,7 @@ pub struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 0.95, value_parser = rate, help_heading = "Calibration")]
     tpr: f64,
     /// Fit the temperature of energy and probabilities to the labels
-    #[arg(long, help_heading = "Calibration")]
+    #[arg(long, conflicts_with = "probabilities", help_heading = "Calibration")]
     fit_temperature: bool,
     /// A threshold for each predicted class with enough samples
     #[arg(long, help_heading = "Calibration")]
@@ -95,22 +95,8 @@ pub struct Arguments {
     #[arg(long, value_name = "D", value_parser = count, help_heading = "Fits")]
     vim_dimensions: Option<usize>,
 
-    /// Value to take as logits
-    #[arg(long, value_name = "NAME", help_heading = "Engine")]
-    logits: Option<String>,
-    /// Calibrate probabilities as they come out of models without logits
-    #[arg(long, conflicts_with_all = ["logits", "fit_temperature"], help_heading = "Engine")]
-    probabilities: bool,
-    /// What runs the model [default: tract]
-    #[arg(long, value_name = "ENGINE", value_parser = engine_parser(), help_heading = "Engine")]
-    engine: Option<EngineKind>,
-    /// ONNX Runtime library, or the folder that holds it, for --engine ort
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Engine")]
-    onnxruntime: Option<PathBuf>,
-    /// Threads that run the model [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
-    threads: Option<usize>,
-
+    #[command(flatten)]
+    engine: EngineArguments,
     #[command(flatten)]
     data: DataArguments,
 }
@@ -118,7 +104,7 @@ pub struct Arguments {
 impl Arguments {
     fn scores(&self) -> Vec<Score> {
         match self.scores.as_slice() {
-            [] if self.probabilities => vec![Score::Msp],
+            [] if self.engine.probabilities => vec![Score::Msp],
             [] => vec![Score::Energy, Score::Margin, Score::Msp],
             scores => scores.to_vec(),
         }
@@ -145,12 +131,8 @@ impl Arguments {
     fn scorer_options(&self) -> ScorerOptions {
         let needs_feature = self.scores().iter().chain(&self.decision).any(|score| score.needs() == Needs::Feature);
         ScorerOptions {
-            logits: self.logits.clone(),
-            probabilities: self.probabilities,
-            engine: self.engine.unwrap_or_default(),
-            onnxruntime: self.onnxruntime.clone(),
             feature: needs_feature,
-            ..ScorerOptions::default()
+            ..self.engine.options()
         }
     }
 
@@ -167,9 +149,7 @@ impl Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.onnxruntime.is_some() && arguments.engine != Some(EngineKind::OnnxRuntime) {
-        wrong_input!("--onnxruntime is for --engine ort");
-    }
+    arguments.engine.check()?;
     let input = Input::new(&arguments.input);
     let output = resolve_output(&input, arguments.wish())?;
     if arguments.json && output == Output::Stdout && !arguments.dry_run {
@@ -243,7 +223,7 @@ fn collect(
     scorer: Scorer,
     source: Source,
 ) -> anyhow::Result<Calibrator> {
-    let count = arguments.threads.unwrap_or_else(processors);
+    let count = arguments.engine.threads();
     let mut workers: Vec<(Scorer, Evidence)> = vec![(scorer, Evidence::default())];
     while workers.len() < count {
         let another = workers[0].0.another()?;

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use self::named::{NamedPath, distinct_names};
 use super::data::DataArguments;
+use super::engine::EngineArguments;
 use super::exit::{of_model, wrong_input};
 use super::files::Input;
 use super::output::{Page, print, warn};
-use super::score::progress::Progress;
-use super::scorer::ScorerArguments;
+use super::progress::Progress;
 use crate::edge::evaluate::{EvaluateOptions, Evaluation, ScoredSet, evaluate};
-use crate::edge::{Needs, Score, Scorer};
+use crate::edge::{EdgeError, Needs, Score, Scorer, ScorerOptions};
 use crate::metrics::{Bootstrap, PositiveSet, SeparationOptions};
 use crate::model::Document;
 use crate::report::{Format, ModelFacts, Report};
@@ -62,8 +62,11 @@ pub struct Arguments {
     /// Print everything as JSON
     #[arg(long)]
     pub json: bool,
+    /// Temperature of energy and probabilities [default: as calibrated, else 1]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f64>,
     #[command(flatten)]
-    scorer: ScorerArguments,
+    engine: EngineArguments,
     #[command(flatten)]
     data: DataArguments,
 }
@@ -99,16 +102,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.report {
         check_report(path)?;
     }
-    arguments.scorer.check()?;
+    arguments.engine.check()?;
     let named: Vec<&NamedPath> = std::iter::once(&arguments.in_dist).chain(&arguments.ood).collect();
     let names = distinct_names(&named)?;
     let input = Input::new(&arguments.input);
     let document = input.read()?;
     let wanted = wanted_scores(arguments, &document)?;
-    let mut scorers = arguments
-        .scorer
-        .scorers(&document, with_energy(&wanted, arguments))
-        .map_err(|error| of_model(error, &arguments.input))?;
+    let mut scorers =
+        scorers(arguments, &document, &wanted).map_err(|error| of_model(error, &arguments.input))?;
     drop(document);
     let mut sets = Vec::new();
     for (index, (named, name)) in named.iter().zip(&names).enumerate() {
@@ -140,6 +141,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tell(arguments, &input, scorer, &facts, &evaluation)
 }
 
+/// One scorer per thread.
+fn scorers(arguments: &Arguments, document: &Document, wanted: &[Score]) -> Result<Vec<Scorer>, EdgeError> {
+    let options = ScorerOptions {
+        scores: with_energy(wanted, arguments),
+        temperature: arguments.temperature,
+        ..arguments.engine.options()
+    };
+    let first = Scorer::new(document, &options)?;
+    let others: Vec<Scorer> = (1..arguments.engine.threads()).map(|_| first.another()).collect::<Result<_, _>>()?;
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
 /// Refuses what could not be written after minutes of work.
 fn check_report(path: &Path) -> anyhow::Result<()> {
     Format::of(path)?;
@@ -161,8 +174,7 @@ fn wanted_scores(arguments: &Arguments, document: &Document) -> anyhow::Result<V
         None => Ok(Vec::new()),
         Some(Scores::These(list)) => Ok(list.clone()),
         Some(Scores::All) => {
-            let mut options = arguments.scorer.options(vec![Score::Msp]);
-            options.feature = true;
+            let options = ScorerOptions { scores: vec![Score::Msp], feature: true, ..arguments.engine.options() };
             let scorer = Scorer::new(document, &options).map_err(|error| of_model(error, &arguments.input))?;
             Ok(available(&scorer))
         }
@@ -187,7 +199,7 @@ fn available(scorer: &Scorer) -> Vec<Score> {
 /// The energy of every set is told, asked for or not.
 fn with_energy(wanted: &[Score], arguments: &Arguments) -> Vec<Score> {
     let mut scores = wanted.to_vec();
-    if !scores.is_empty() && !scores.contains(&Score::Energy) && !arguments.scorer.probabilities {
+    if !scores.is_empty() && !scores.contains(&Score::Energy) && !arguments.engine.probabilities {
         scores.push(Score::Energy);
     }
     scores
@@ -232,7 +244,7 @@ fn facts(arguments: &Arguments, input: &Input, scorer: &Scorer) -> ModelFacts {
     let what = if model.evidence == Evidence::Logits { "Logits" } else { "Probabilities" };
     let mut facts = vec![
         (what.to_owned(), format!("{}, {}", model.value, model.how)),
-        ("Engine".to_owned(), arguments.scorer.engine_name().to_owned()),
+        ("Engine".to_owned(), arguments.engine.name().to_owned()),
     ];
     if scorer.classes() > 0 {
         facts.push(("Classes".to_owned(), scorer.classes().to_string()));
@@ -279,7 +291,7 @@ fn tell(
                 "how": model.how,
                 "classes": scorer.classes(),
                 "temperature": scorer.temperature(),
-                "engine": arguments.scorer.engine_name(),
+                "engine": arguments.engine.name(),
                 "changes": model.changes,
                 "calibrated": scorer.calibration().is_some(),
             },

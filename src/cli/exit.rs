@@ -120,6 +120,15 @@ fn code_of_model(error: &ModelError) -> u8 {
     }
 }
 
+fn code_of_edge(error: &EdgeError) -> u8 {
+    match error {
+        EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
+        EdgeError::NoOnnxRuntime { .. } => FAILED,
+        EdgeError::Calibration(CalibrationError::Io { .. } | CalibrationError::Spool(_)) => FAILED,
+        _ => WRONG_INPUT,
+    }
+}
+
 /// A scorer doesn't know the file's name; errors of the file itself have it already.
 pub fn of_model(error: EdgeError, path: &std::path::Path) -> anyhow::Error {
     match error {

@@ -5,11 +5,9 @@ mod csv;
 mod jsonl;
 mod parquet;
 mod pipeline;
-pub(super) mod progress;
 mod sink;
 mod table;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -17,14 +15,15 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueHint};
 
 use super::data::DataArguments;
+use super::engine::EngineArguments;
 use super::exit::wrong_input;
 use super::files::Input;
 use super::output::{Page, warn};
+use super::progress::Progress;
 use crate::data;
-use crate::edge::{EngineKind, Score, Scorer, ScorerOptions};
+use crate::edge::{Score, Scorer, ScorerOptions};
 use columns::Columns;
 use pipeline::{Outcome, Pipeline};
-use progress::Progress;
 use sink::{Format, Sink};
 
 /// Score samples: class, probability, margin, and whether they look like the data the model was made for
@@ -71,32 +70,16 @@ pub struct Arguments {
     /// Temperature of probabilities and energy [default: as calibrated, else 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true, help_heading = "Scores")]
     temperature: Option<f64>,
-    /// Value to take as logits
-    #[arg(long, value_name = "NAME", help_heading = "Scores")]
-    logits: Option<String>,
-    /// Score probabilities as they come out of models without logits
-    #[arg(long, conflicts_with = "logits", help_heading = "Scores")]
-    probabilities: bool,
 
-    /// What runs the model [default: tract]
-    #[arg(long, value_name = "ENGINE", value_parser = engine_parser(), help_heading = "Engine")]
-    engine: Option<EngineKind>,
-    /// ONNX Runtime library, or the folder that holds it, for --engine ort
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = "Engine")]
-    onnxruntime: Option<PathBuf>,
-    /// Threads that run the model [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Engine")]
-    threads: Option<usize>,
-
+    #[command(flatten)]
+    engine: EngineArguments,
     #[command(flatten)]
     data: DataArguments,
 }
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.onnxruntime.is_some() && arguments.engine != Some(EngineKind::OnnxRuntime) {
-        wrong_input!("--onnxruntime is for --engine ort");
-    }
+    arguments.engine.check()?;
     let sink = Sink::choose(arguments.output.as_deref(), arguments.format, arguments.force)?;
     sink.refuse_inputs(std::iter::once(&arguments.model).chain(&arguments.inputs).chain(&arguments.data.labels))?;
     let scorer = load(arguments)?;
@@ -111,7 +94,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let columns = Columns::new(&scorer, &source);
     let progress = Progress::new(source.rows(), !arguments.quiet && !arguments.no_progress);
     let begin = Instant::now();
-    let pipeline = Pipeline { threads: arguments.threads.unwrap_or_else(processors) };
+    let pipeline = Pipeline { threads: arguments.engine.threads() };
     let mut writer = sink.open(columns)?;
     let mut total = Total::default();
     let result = pipeline.run(scorer, source, |outcome| {
@@ -132,14 +115,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn load(arguments: &Arguments) -> anyhow::Result<Scorer> {
     let document = Input::new(&arguments.model).read()?;
     let options = ScorerOptions {
-        logits: arguments.logits.clone(),
-        probabilities: arguments.probabilities,
-        engine: arguments.engine.unwrap_or_default(),
-        onnxruntime: arguments.onnxruntime.clone(),
         scores: arguments.scores.clone(),
         top_k: arguments.top_k,
-        feature: false,
         temperature: arguments.temperature,
+        ..arguments.engine.options()
     };
     let model = arguments.model.display();
     let scorer = Scorer::new(&document, &options).map_err(|error| super::exit::of_model(error, &arguments.model))?;
@@ -216,26 +195,13 @@ impl Total {
     }
 }
 
-pub(super) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
 fn format_parser() -> impl clap::builder::TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::as_str))
         .try_map(|text| Format::ALL.into_iter().find(|format| format.as_str() == text).ok_or("no such format"))
 }
 
-pub(super) fn engine_parser() -> impl clap::builder::TypedValueParser<Value = EngineKind> {
-    PossibleValuesParser::new(["tract", "ort"])
-        .map(|text| if text == "ort" { EngineKind::OnnxRuntime } else { EngineKind::Tract })
-}
-
 fn top_k(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|k| (1..=1000).contains(k)).ok_or_else(|| "not a number from 1 to 1000".to_owned())
-}
-
-pub(super) fn threads(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| "not a number from 1 to 1024".to_owned())
 }
 
 #[cfg(test)]
