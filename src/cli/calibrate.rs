@@ -15,8 +15,7 @@ use super::output::{Page, print, warn};
 use super::progress::Progress;
 use crate::data::{self, Batch, Source};
 use crate::edge::{
-    Calibrated, Calibration, Calibrator, CalibratorOptions, EdgeError, Evidence, Needs, Score, Scorer,
-    ScorerOptions,
+    Calibrated, Calibration, Calibrator, CalibratorOptions, EdgeError, Evidence, Needs, Score, Scorer, ScorerOptions,
 };
 use crate::model::{Document, ExternalData};
 use page::show;
@@ -130,10 +129,7 @@ impl Arguments {
 
     fn scorer_options(&self) -> ScorerOptions {
         let needs_feature = self.scores().iter().chain(&self.decision).any(|score| score.needs() == Needs::Feature);
-        ScorerOptions {
-            feature: needs_feature,
-            ..self.engine.options()
-        }
+        ScorerOptions { feature: needs_feature, ..self.engine.options() }
     }
 
     fn wish(&self) -> Wish<'_> {

@@ -108,8 +108,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = Input::new(&arguments.input);
     let document = input.read()?;
     let wanted = wanted_scores(arguments, &document)?;
-    let mut scorers =
-        scorers(arguments, &document, &wanted).map_err(|error| of_model(error, &arguments.input))?;
+    let mut scorers = scorers(arguments, &document, &wanted).map_err(|error| of_model(error, &arguments.input))?;
     drop(document);
     let mut sets = Vec::new();
     for (index, (named, name)) in named.iter().zip(&names).enumerate() {
