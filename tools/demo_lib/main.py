@@ -60,8 +60,8 @@ def main():
         result["runs"][key]["out_of_distribution"] = found
     out_of_distribution.print_table(result["runs"], NAMES)
     save(result, output, chosen.json)
-    print(f"\nIn {output}: ce.onnx, el.onnx, both also .calibrated.onnx with a page .html;")
-    print("result.json has all the numbers.")
+    print(f"\nIn {output}: ce.onnx, el.onnx; calibrated, ce.calibrated.onnx and")
+    print("el.calibrated.onnx; as pages, ce.html and el.html; all numbers, result.json.")
 
 
 def make_artifacts(network, folder):

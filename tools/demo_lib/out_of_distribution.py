@@ -30,8 +30,8 @@ def print_table(runs, names):
                 found = next(entry for entry in run["out_of_distribution"]["scores"] if entry["score"] == score)
                 auroc, fpr = (found["sets"][at][metric]["value"] for metric in ("auroc", "fpr_at_tpr"))
                 print(f"  {score:<10}{names[key]:<18}{auroc:>10.2%}{fpr:>10.2%}")
-    print("\nAUROC: how well the score tells the sets apart; FPR95: share of the other set that")
-    print("passes when 95 % of the test data pass (one run; training differs from seed to seed).")
+    print("\nAUROC: how well the score tells the sets apart; FPR95: share of the other set")
+    print("that passes when 95 % of the test data pass. One run; seeds differ.")
 
 
 def _run(elonnx, *arguments):

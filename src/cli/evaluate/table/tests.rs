@@ -16,8 +16,8 @@ fn example(resamples: usize, positive: PositiveSet, calibrate: bool, rename: Opt
     for set in std::iter::once(&mut inside).chain(&mut outside) {
         set.scores[2] = rename.unwrap_or(set.scores[2]);
     }
-    let mut options = EvaluateOptions::default();
-    options.bootstrap = Bootstrap { resamples, ..Bootstrap::default() };
+    let bootstrap = Bootstrap { resamples, ..Bootstrap::default() };
+    let options = EvaluateOptions { bootstrap, ..EvaluateOptions::default() };
     options.separation.positive = positive;
     evaluate(&inside, &outside, calibrate.then(|| calibrated(&inside)).as_ref(), &options).unwrap()
 }
