@@ -48,6 +48,11 @@ pub trait Engine: Send {
         self.run_rows(inputs, 0..rows, evidence)
     }
 
+    /// Says how many samples will mostly come at once, for runtimes that plan for it.
+    fn set_samples_at_once(&mut self, samples: usize) {
+        let _ = samples;
+    }
+
     /// Another one for another thread; weights are shared where the runtime can.
     ///
     /// # Errors

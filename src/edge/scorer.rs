@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::data::{InputSpec, Tensor, Values};
-use crate::model::Document;
+use crate::model::{DataType, Document};
 use crate::rewrite::{self, ScoringModel, ScoringOptions, scoring_model};
 
 use super::calibration::Calibration;
@@ -170,7 +170,8 @@ impl Scorer {
         }
         let top_k = if classes == 0 { options.top_k } else { options.top_k.min(classes) };
         let rows = RowScorer { scores, evidence: model.evidence, temperature, top_k, decision };
-        let at_once = samples_at_once(&inputs);
+        let at_once = samples_at_once(&model, &inputs);
+        engine.set_samples_at_once(at_once);
         let shared = Arc::new(Shared { model, inputs, classes, rows, fits, calibration });
         Ok(Self { shared, engine, at_once, evidence: Evidence::default(), scratch: Scratch::default() })
     }
@@ -226,6 +227,7 @@ impl Scorer {
     /// Sets [`Self::samples_at_once`], at least 1.
     pub fn set_samples_at_once(&mut self, samples: usize) {
         self.at_once = samples.max(1);
+        self.engine.set_samples_at_once(self.at_once);
     }
 
     /// Whether [`Scored::in_distribution`] is filled.
@@ -392,15 +394,24 @@ fn engine(model: &ScoringModel, specs: &[InputSpec], options: &ScorerOptions) ->
     }
 }
 
-/// How many samples go through a model at once: few enough for their activations to stay in the cache, as many as a small
-/// network needs for its matrices to be worth multiplying. See benches/README.md.
-fn samples_at_once(specs: &[InputSpec]) -> usize {
-    let sample = inputs::sample_elements(specs).unwrap_or(usize::MAX);
-    (ELEMENTS_AT_ONCE / sample.max(1)).clamp(1, MOST_AT_ONCE)
+/// How many samples go through a model at once. One, where there are convolutions, recurrences or attention: each is
+/// work enough, and the activations of one stay in the cache. Many, where a sample is a row of a matrix. See
+/// benches/README.md.
+fn samples_at_once(model: &ScoringModel, specs: &[InputSpec]) -> usize {
+    let nodes = model.document.graph().nodes();
+    let spatial = nodes.iter().any(|node| SPATIAL.iter().any(|op| node.op().ends_with(op)));
+    let small = inputs::sample_elements(specs).is_some_and(|elements| elements <= SMALL_SAMPLE);
+    if !spatial && small && specs.iter().all(|spec| is_float(spec.data_type)) { MANY_AT_ONCE } else { 1 }
 }
 
-const ELEMENTS_AT_ONCE: usize = 64 * 1024;
-const MOST_AT_ONCE: usize = 64;
+/// How the names of such operators end.
+const SPATIAL: [&str; 8] = ["Conv", "ConvTranspose", "Pool", "LSTM", "GRU", "RNN", "Attention", "Loop"];
+const SMALL_SAMPLE: usize = 4096;
+const MANY_AT_ONCE: usize = 64;
+
+fn is_float(data_type: DataType) -> bool {
+    matches!(data_type, DataType::Float16 | DataType::Float | DataType::Double)
+}
 
 /// Runs one sample of zeros, where the file does not tell the number of classes.
 fn count_classes(engine: &mut dyn Engine, specs: &[InputSpec]) -> Option<usize> {
