@@ -17,7 +17,7 @@ fn example(resamples: usize, positive: PositiveSet, calibrate: bool, rename: Opt
         set.scores[2] = rename.unwrap_or(set.scores[2]);
     }
     let bootstrap = Bootstrap { resamples, ..Bootstrap::default() };
-    let options = EvaluateOptions { bootstrap, ..EvaluateOptions::default() };
+    let mut options = EvaluateOptions { bootstrap, ..EvaluateOptions::default() };
     options.separation.positive = positive;
     evaluate(&inside, &outside, calibrate.then(|| calibrated(&inside)).as_ref(), &options).unwrap()
 }
