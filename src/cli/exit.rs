@@ -205,6 +205,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 pub fn report_panics() {
     let standard = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if crate::edge::catches_panics() {
+            return;
+        }
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             standard(panic);
         }

@@ -34,3 +34,4 @@ pub use error::EdgeError;
 pub use pool::ScorerPool;
 pub use score::{Needs, Score, UnknownScore};
 pub use scorer::{Scored, Scorer, ScorerOptions};
+pub use tract::catches_panics;

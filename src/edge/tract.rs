@@ -10,6 +10,7 @@
 
 mod gemm;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -444,9 +445,24 @@ fn floats<'a>(tensor: &'a Tensor, name: &str) -> Result<Floats<'a>, EdgeError> {
     read().map_err(|error| failed(chain(&error)))
 }
 
+thread_local! {
+    /// Whether tract is being called on this thread.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread would be tract's and come back as an [`EdgeError`](super::EdgeError). For panic hooks,
+/// which run before it is caught and would call it a bug of the program.
+#[must_use]
+pub fn catches_panics() -> bool {
+    GUARDED.get()
+}
+
 /// Calls tract; a panic is an error like another.
 fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(chain(&error)),
         Err(panic) => {
@@ -478,4 +494,21 @@ fn refused(reason: String) -> EdgeError {
 
 fn failed(reason: String) -> EdgeError {
     EdgeError::Failed { engine: NAME, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_known_to_hooks() {
+        let outcome = guarded::<()>(|| {
+            assert!(catches_panics());
+            assert_eq!(guarded(|| Ok(1)), Ok(1));
+            assert!(catches_panics());
+            panic!("index out of bounds")
+        });
+        assert_eq!(outcome, Err("it panicked: index out of bounds".to_owned()));
+        assert!(!catches_panics());
+    }
 }

@@ -1,93 +1,22 @@
-//! `elonnx calibrate` as people mistype it and as scripts call it.
-
-use std::path::PathBuf;
-use std::process::Command;
+//! `elonnx calibrate`.
 
 use elonnx::edge::{Calibration, Scorer, Tables};
 use elonnx::model::Document;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// One run: exit code and what was printed.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    #[track_caller]
-    fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// One message on standard error, nothing on standard output.
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        assert_eq!(self.stdout, "");
-        assert_eq!(self.stderr.matches("error:").count(), 1, "{}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "no '{word}' in:\n{}", self.stderr);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.stdout))
-    }
-}
+use super::desk::Desk;
 
 /// A folder with `model.onnx` (16 features, 5 classes), `train.npy` (150 samples) and their `labels.npy`.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Desk(tempfile::tempdir().unwrap());
-        desk.write("model.onnx", include_bytes!("ood/model.onnx"));
-        let reference: Value = serde_json::from_str(include_str!("ood/reference.json")).unwrap();
-        let numbers = |name: &str| reference[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap());
-        let train: Vec<u8> = numbers("train").flat_map(|x| (x as f32).to_le_bytes()).collect();
-        desk.write("train.npy", &npy("<f4", "(150, 16)", &train));
-        let labels: Vec<u8> = numbers("labels").flat_map(|y| (y as i64).to_le_bytes()).collect();
-        desk.write("labels.npy", &npy("<i8", "(150,)", &labels));
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.path(name), bytes).unwrap();
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[track_caller]
-    fn run(&self, line: &str) -> Run {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("elonnx"));
-        command.env("COLUMNS", "80").env_remove("ORT_DYLIB_PATH");
-        command.current_dir(self.0.path()).args(line.split_whitespace());
-        let output = command.output().expect("the command starts");
-        let run = Run {
-            code: output.status.code().expect("the command exits"),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
-        assert!(!run.stderr.contains("internal error"), "{}", run.stderr);
-        run
-    }
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("model.onnx", include_bytes!("../ood/model.onnx"));
+    let reference: Value = serde_json::from_str(include_str!("../ood/reference.json")).unwrap();
+    let numbers = |name: &str| reference[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap());
+    let train: Vec<u8> = numbers("train").flat_map(|x| (x as f32).to_le_bytes()).collect();
+    desk.write("train.npy", &npy("<f4", "(150, 16)", &train));
+    let labels: Vec<u8> = numbers("labels").flat_map(|y| (y as i64).to_le_bytes()).collect();
+    desk.write("labels.npy", &npy("<i8", "(150,)", &labels));
+    desk
 }
 
 /// A file as `numpy.save` writes it.
@@ -102,7 +31,7 @@ fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_calibrated_model_decides() {
-    let desk = Desk::new();
+    let desk = desk();
     let before = desk.read("model.onnx");
     let run = desk
         .run("calibrate model.onnx --data train.npy --labels labels.npy --scores energy,mahalanobis,knn --fit-temperature")
@@ -131,7 +60,7 @@ fn a_calibrated_model_decides() {
 
 #[test]
 fn json_says_what_the_file_holds() {
-    let desk = Desk::new();
+    let desk = desk();
     let line =
         "calibrate model.onnx --data train.npy --scores knn,react --decision react --knn-bank 20 --knn-k 5 --json";
     let json = desk.run(line).ends(0).json();
@@ -147,7 +76,7 @@ fn json_says_what_the_file_holds() {
 
 #[test]
 fn calibrating_again_replaces_and_threads_make_no_difference() {
-    let desk = Desk::new();
+    let desk = desk();
     let line = "calibrate model.onnx --data train.npy --scores vim,relative_mahalanobis --batch 13 --threads";
     desk.run(&format!("{line} 1 -o one.onnx --quiet")).ends(0);
     desk.run(&format!("{line} 3 -o three.onnx --quiet")).ends(0);
@@ -160,7 +89,7 @@ fn calibrating_again_replaces_and_threads_make_no_difference() {
 
 #[test]
 fn dry_runs_and_refusals_write_nothing() {
-    let desk = Desk::new();
+    let desk = desk();
     let calibrate = "calibrate model.onnx --data train.npy";
     let run = desk.run(&format!("{calibrate} --dry-run")).ends(0);
     assert!(run.stdout.contains("Nothing was written; this would be model.calibrated.onnx"), "{}", run.stdout);
@@ -188,7 +117,7 @@ fn dry_runs_and_refusals_write_nothing() {
 
 #[test]
 fn a_damaged_calibration_is_told_and_made_anew() {
-    let desk = Desk::new();
+    let desk = desk();
     let mut document = Document::open(desk.path("model.onnx")).unwrap();
     document.set_metadata("elonnx.calibration", "{\"version\": 1}");
     desk.write("damaged.onnx", &document.to_bytes());

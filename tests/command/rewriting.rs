@@ -1,115 +1,19 @@
-//! The `elonnx` command as people mistype it and as scripts call it.
+//! `patch`, `unpatch`, `inline`, `inspect` and the small commands.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use super::desk::{Desk, Run, field};
 use elonnx::model::proto::DataType;
 use elonnx::model::{Dimension, node, value_info};
 use prost::Message as _;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// One run: exit code and what was printed.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    #[track_caller]
-    fn of(command: &mut Command) -> Self {
-        let output = command.output().expect("the command starts");
-        let run = Run {
-            code: output.status.code().expect("the command exits"),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
-        assert!(!run.stderr.contains("internal error"), "{}", run.stderr);
-        run
-    }
-
-    #[track_caller]
-    fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// One message on standard error, nothing on standard output.
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        assert_eq!(self.stdout, "");
-        assert_eq!(self.stderr.matches("error:").count(), 1, "{}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "no '{word}' in:\n{}", self.stderr);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.stdout))
-    }
-}
-
-/// A folder to work in.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        Desk(tempfile::tempdir().unwrap())
-    }
-
-    /// With `model.onnx`, a cross entropy.
-    fn with_model() -> Self {
-        let desk = Desk::new();
-        desk.write("model.onnx", &cross_entropy());
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.path(name), bytes).unwrap();
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = elonnx();
-        command.current_dir(self.0.path()).args(line.split_whitespace());
-        command
-    }
-
-    #[track_caller]
-    fn run(&self, line: &str) -> Run {
-        Run::of(&mut self.command(line))
-    }
-}
-
-fn elonnx() -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("elonnx"));
-    command.env("COLUMNS", "80").env_remove("ELONNX_LIB").env_remove("ORT_DYLIB_PATH");
-    command
-}
-
-/// A length-delimited protobuf field.
-fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![tag << 3 | 2];
-    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
-    field.extend_from_slice(bytes);
-    field
+/// With `model.onnx`, a cross entropy.
+fn with_model() -> Desk {
+    let desk = Desk::new();
+    desk.write("model.onnx", &cross_entropy());
+    desk
 }
 
 /// A model of one node that reads `input` [N, 10] and `labels` [N].
@@ -144,7 +48,7 @@ fn no_loss() -> Vec<u8> {
 
 #[test]
 fn a_missing_file_is_named_with_its_neighbours() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     for command in ["patch", "unpatch", "inline", "inspect"] {
         desk.run(&format!("{command} modle.onnx")).ends(2).says(&["there is no modle.onnx", "model.onnx"]);
     }
@@ -153,7 +57,7 @@ fn a_missing_file_is_named_with_its_neighbours() {
 
 #[test]
 fn a_folder_that_holds_no_artifacts() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     std::fs::create_dir(desk.path("empty")).unwrap();
     desk.run("patch empty").ends(2).says(&["no training_model.onnx", "generate_artifacts"]);
     desk.run("patch .").ends(2).says(&["no training_model.onnx", "name a model in it: model.onnx"]);
@@ -185,7 +89,7 @@ fn standard_input_that_is_no_model_is_called_by_its_name() {
 
 #[test]
 fn unknown_words_get_a_suggestion() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("pacth model.onnx").ends(2).says(&["unrecognized subcommand 'pacth'", "'patch'"]);
     desk.run("patch model.onnx --log-ned 1").ends(2).says(&["--log-ned", "'--log-end'"]);
     desk.run("patch model.onnx --bonus cosin").ends(2).says(&["cosin", "'cosine'"]);
@@ -194,7 +98,7 @@ fn unknown_words_get_a_suggestion() {
 
 #[test]
 fn parameters_out_of_range() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx --log-end 2").ends(2).says(&["--log-end", "above 0 and at most 1", "not 2"]);
     desk.run("patch model.onnx --log-end x").ends(2).says(&["--log-end", "not a number"]);
     desk.run("patch model.onnx --label-smoothing 1.5").ends(2).says(&["--label-smoothing", "at most 1"]);
@@ -206,7 +110,7 @@ fn parameters_out_of_range() {
 
 #[test]
 fn nothing_is_replaced_unasked() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let before = desk.read("model.onnx");
     desk.write("other.onnx", b"precious");
     desk.write("model.el.onnx", b"precious");
@@ -225,7 +129,7 @@ fn nothing_is_replaced_unasked() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_place_that_cannot_be_written_is_the_systems_fault() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     // even root cannot create files there
     let run = desk.run("patch model.onnx -o /proc/model.onnx").ends(1).says(&["/proc"]);
     assert!(!run.stderr.contains("os error"), "{}", run.stderr);
@@ -234,7 +138,7 @@ fn a_place_that_cannot_be_written_is_the_systems_fault() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_the_systems_fault() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx -o /dev/full").ends(1).says(&["/dev/full", "No space left"]);
     let mut command = desk.command("inspect model.onnx");
     let run = Run::of(command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap()));
@@ -243,7 +147,7 @@ fn a_full_disk_is_the_systems_fault() {
 
 #[test]
 fn json_and_the_model_do_not_share_standard_output() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let run = desk.run("patch model.onnx -o - --json").ends(2);
     assert!(run.stderr.contains("both want standard output"), "{}", run.stderr);
     assert_eq!(run.json()["error"]["kind"], "wrong_input");
@@ -263,7 +167,7 @@ fn errors_as_json_go_to_standard_output() {
 
 #[test]
 fn patch_writes_beside_the_model_and_says_so() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let before = desk.read("model.onnx");
     let run = desk.run("patch model.onnx").ends(0);
     assert_eq!(run.stderr, "");
@@ -277,7 +181,7 @@ fn patch_writes_beside_the_model_and_says_so() {
 
 #[test]
 fn scores_are_outputs_and_no_loss_is_touched() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let run = desk.run("patch model.onnx --scores energy,prediction --temperature 2").ends(0);
     for words in ["added       energy", "−T·logsumexp(z/T), T = 2", "int64", "Written to model.scores.onnx"] {
         assert!(run.stdout.contains(words), "no '{words}' in:\n{}", run.stdout);
@@ -295,7 +199,7 @@ fn scores_are_outputs_and_no_loss_is_touched() {
 
 #[test]
 fn patching_twice_is_no_failure_and_still_writes_what_was_asked_for() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx -o once.onnx").ends(0);
     let run = desk.run("patch once.onnx").ends(0);
     assert!(run.stdout.contains("patched already, nothing to do"), "{}", run.stdout);
@@ -309,7 +213,7 @@ fn patching_twice_is_no_failure_and_still_writes_what_was_asked_for() {
 
 #[test]
 fn in_place_dry_run_force_and_quiet() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let before = desk.read("model.onnx");
     let run = desk.run("patch model.onnx --in-place --dry-run").ends(0);
     assert!(run.stdout.contains("Nothing was written"), "{}", run.stdout);
@@ -327,7 +231,7 @@ fn in_place_dry_run_force_and_quiet() {
 #[cfg(unix)]
 #[test]
 fn in_place_goes_through_a_link() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     std::fs::create_dir(desk.path("links")).unwrap();
     std::os::unix::fs::symlink(desk.path("model.onnx"), desk.path("links/model.onnx")).unwrap();
     let before = desk.read("model.onnx");
@@ -338,7 +242,7 @@ fn in_place_goes_through_a_link() {
 
 #[test]
 fn output_may_be_a_folder() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     std::fs::create_dir(desk.path("patched")).unwrap();
     desk.run("patch model.onnx -o patched").ends(0);
     assert!(desk.path("patched/model.onnx").is_file());
@@ -346,7 +250,7 @@ fn output_may_be_a_folder() {
 
 #[test]
 fn models_pass_through_pipes() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx -o file.onnx").ends(0);
     let mut command = desk.command("patch -");
     let output = command.stdin(std::fs::File::open(desk.path("model.onnx")).unwrap()).output().unwrap();
@@ -359,7 +263,7 @@ fn models_pass_through_pipes() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     for line in ["inspect model.onnx", "doctor", "completions zsh", "man"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -373,7 +277,7 @@ fn a_reader_that_leaves_early_is_no_failure() {
 #[cfg(unix)]
 #[test]
 fn a_model_that_is_cut_short_is_a_failure() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let run = Run::of(desk.command("patch model.onnx -o -").stdout(writer)).ends(1);
@@ -392,7 +296,7 @@ fn a_device_is_no_model() {
 
 #[test]
 fn a_parameter_of_another_bonus_is_refused_and_not_forgotten() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx --power 3").ends(2).says(&["--power belongs to the power bonus", "log bonus"]);
     desk.run("patch model.onnx -o power.onnx --bonus power --power 3").ends(0);
     // the bonus it has counts, not the default
@@ -404,7 +308,7 @@ fn a_parameter_of_another_bonus_is_refused_and_not_forgotten() {
 
 #[test]
 fn label_smoothing_that_unpatch_loses_is_a_warning() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx -o el.onnx --label-smoothing 0.1").ends(0);
     let run = desk.run("unpatch el.onnx -o ce.onnx -q").ends(0);
     assert!(run.stderr.contains("label smoothing 0.1") && run.stderr.contains("lost"), "{}", run.stderr);
@@ -414,7 +318,7 @@ fn label_smoothing_that_unpatch_loses_is_a_warning() {
 
 #[test]
 fn usage_errors_are_json_too() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let run = desk.run("patch model.onnx --json --log-end 2").ends(2);
     assert_eq!(run.json()["error"]["kind"], "wrong_input");
     let message = run.json()["error"]["message"].as_str().unwrap().to_owned();
@@ -478,7 +382,7 @@ fn data_that_is_missing_or_in_the_way() {
 
 #[test]
 fn the_json_shape_is_stable() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     let run = desk.run("patch model.onnx -o out.onnx --json --log-end 0.5").ends(0);
     let object = run.json();
     assert_eq!(object["elonnx"], env!("CARGO_PKG_VERSION"));
@@ -513,7 +417,7 @@ fn nothing_that_matches_is_exit_code_3() {
 
 #[test]
 fn there_and_back() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     desk.run("patch model.onnx").ends(0);
     let run = desk.run("unpatch model.el.onnx -o back.onnx").ends(0);
     assert!(run.stdout.contains("cross entropy"), "{}", run.stdout);
@@ -597,7 +501,7 @@ fn help_fits_80_columns() {
 
 #[test]
 fn tables_fit_the_width() {
-    let desk = Desk::with_model();
+    let desk = with_model();
     for width in [40, 60, 80, 100] {
         for line in ["patch model.onnx -n", "inspect model.onnx"] {
             let run = Run::of(desk.command(line).env("COLUMNS", width.to_string())).ends(0);
@@ -670,7 +574,7 @@ fn lib_of_a_lonely_program_says_how_to_get_the_plugin() {
     let copied = Command::new("cp").arg(assert_cmd::cargo::cargo_bin!("elonnx")).arg(&lonely).status().unwrap();
     assert!(copied.success());
     let mut command = Command::new(&lonely);
-    command.arg("lib").current_dir(desk.0.path()).env_remove("ELONNX_LIB");
+    command.arg("lib").current_dir(desk.path("")).env_remove("ELONNX_LIB");
     Run::of(&mut command).ends(1).says(&["cargo install", "cargo build --release", "ELONNX_LIB"]);
 }
 

@@ -1,9 +1,7 @@
-//! `elonnx score` as people and scripts call it.
-#![cfg(feature = "cli")]
+//! `elonnx score`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use elonnx::edge::{Calibration, METADATA_KEY, Score, ScoreFit};
 use elonnx::model::proto::{DataType, TensorProto};
@@ -11,105 +9,14 @@ use elonnx::model::{Dimension, metadata_entry, node, value_info};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use prost::Message as _;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// One run: exit code and what was printed.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    #[track_caller]
-    fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// One message on standard error.
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        assert_eq!(self.stderr.matches("error:").count(), 1, "{}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "no '{word}' in:\n{}", self.stderr);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
-    }
-
-    fn classes(&self) -> Vec<u64> {
-        self.lines().iter().map(|line| line["class"].as_u64().unwrap()).collect()
-    }
-}
+use super::desk::{Desk, field};
 
 /// A folder with `model.onnx`: a classifier of 2 x 2 pixels whose logits are 10 x the pixels.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Desk(tempfile::tempdir().unwrap());
-        desk.write("model.onnx", &model(None));
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-
-    fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("elonnx"));
-        command.env("COLUMNS", "80").env_remove("ORT_DYLIB_PATH").current_dir(self.0.path()).arg("score");
-        command.args(line.split_whitespace()).stdin(Stdio::null());
-        command
-    }
-
-    #[track_caller]
-    fn run(&self, line: &str) -> Run {
-        self.feed(line, b"")
-    }
-
-    #[track_caller]
-    fn feed(&self, line: &str, stdin: &[u8]) -> Run {
-        let mut command = self.command(line);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the command starts");
-        // a command that fails early doesn't read all
-        let _ = child.stdin.take().unwrap().write_all(stdin);
-        let output = child.wait_with_output().unwrap();
-        let run = Run {
-            code: output.status.code().expect("the command exits"),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
-        assert!(!run.stderr.contains("internal error"), "{}", run.stderr);
-        run
-    }
-}
-
-/// A length-delimited protobuf field.
-fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut field = vec![tag << 3 | 2];
-    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
-    field.extend_from_slice(bytes);
-    field
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("model.onnx", &model(None));
+    desk
 }
 
 /// input [N, 1, 2, 2] → Flatten → MatMul with 10 I → logits [N, 4].
@@ -180,9 +87,9 @@ fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn npy_gives_a_line_per_sample() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
-    let run = desk.run("model.onnx x.npy").ends(0);
+    let run = desk.run("score model.onnx x.npy").ends(0);
     let lines = run.lines();
     assert_eq!(run.classes(), [1, 3, 0]);
     assert_eq!(lines[2]["index"], 2);
@@ -194,17 +101,17 @@ fn npy_gives_a_line_per_sample() {
     assert!(lines[0].get("in_distribution").is_none() && lines[0].get("label").is_none());
     assert!(run.stderr.contains("3 samples in"), "{}", run.stderr);
     assert!(run.stderr.contains("logits"), "{}", run.stderr);
-    let quiet = desk.run("model.onnx x.npy --quiet").ends(0);
+    let quiet = desk.run("score model.onnx x.npy --quiet").ends(0);
     assert_eq!((quiet.stderr.as_str(), quiet.stdout), ("", run.stdout));
 }
 
 #[test]
 fn every_other_format_in() {
-    let desk = Desk::new();
+    let desk = desk();
     let bytes: Vec<u8> = SAMPLES.iter().map(|&value| (value * 255.0) as u8).collect();
     desk.write("images-idx3-ubyte", &idx(&[3, 2, 2], &bytes));
     desk.write("labels-idx1-ubyte", &idx(&[3], &[1, 3, 2]));
-    let run = desk.run("model.onnx images-idx3-ubyte").ends(0);
+    let run = desk.run("score model.onnx images-idx3-ubyte").ends(0);
     assert_eq!(run.classes(), [1, 3, 0]);
     let labels: Vec<_> = run.lines().iter().map(|line| line["label"].clone()).collect();
     assert_eq!(labels, [1, 3, 2]);
@@ -213,40 +120,40 @@ fn every_other_format_in() {
 
     let rows: Vec<String> = SAMPLES.chunks(4).map(|row| format!("{row:?}").replace(['[', ']', ' '], "")).collect();
     desk.write("x.csv", format!("a,b,c,d\n{}\n", rows.join("\n")).as_bytes());
-    assert_eq!(desk.run("model.onnx x.csv").ends(0).classes(), [1, 3, 0]);
+    assert_eq!(desk.run("score model.onnx x.csv").ends(0).classes(), [1, 3, 0]);
     desk.write("x.f32", &f32s(&SAMPLES));
-    assert_eq!(desk.run("model.onnx x.f32").ends(0).classes(), [1, 3, 0]);
-    assert_eq!(desk.run("model.onnx x.f32 x.csv images-idx3-ubyte --limit 7").ends(2).stdout, "");
-    assert_eq!(desk.run("model.onnx x.f32 x.csv --limit 4").ends(0).classes(), [1, 3, 0, 1]);
+    assert_eq!(desk.run("score model.onnx x.f32").ends(0).classes(), [1, 3, 0]);
+    assert_eq!(desk.run("score model.onnx x.f32 x.csv images-idx3-ubyte --limit 7").ends(2).stdout, "");
+    assert_eq!(desk.run("score model.onnx x.f32 x.csv --limit 4").ends(0).classes(), [1, 3, 0, 1]);
 }
 
 #[test]
 fn standard_input() {
-    let desk = Desk::new();
-    assert_eq!(desk.feed("model.onnx -", &f32s(&SAMPLES)).ends(0).classes(), [1, 3, 0]);
-    assert_eq!(desk.feed("model.onnx -", &samples()).ends(0).classes(), [1, 3, 0]);
-    let run = desk.feed("model.onnx - --quiet", &f32s(&SAMPLES[..11])).ends(2);
-    let run = run.says(&["standard input ends after 2 samples and 12 bytes"]);
+    let desk = desk();
+    assert_eq!(desk.feed("score model.onnx -", &f32s(&SAMPLES)).ends(0).classes(), [1, 3, 0]);
+    assert_eq!(desk.feed("score model.onnx -", &samples()).ends(0).classes(), [1, 3, 0]);
+    let run = desk.feed("score model.onnx - --quiet", &f32s(&SAMPLES[..11])).ends(2);
+    let run = run.tells(&["standard input ends after 2 samples and 12 bytes"]);
     assert_eq!(run.stdout, "");
-    desk.feed("model.onnx -", b"").ends(2).says(&["standard input", "no bytes"]);
+    desk.feed("score model.onnx -", b"").ends(2).tells(&["standard input", "no bytes"]);
 }
 
 #[test]
 fn folders_of_images() {
-    let desk = Desk::new();
+    let desk = desk();
     for (name, at) in [("set/cat/b.png", 0), ("set/cat/a.png", 1), ("set/dog/c.bmp", 3)] {
         desk.write(name, b"");
         let mut image = image::GrayImage::new(2, 2);
         image.put_pixel(at % 2, at / 2, image::Luma([255]));
         image.save(desk.path(name)).unwrap();
     }
-    let run = desk.run("model.onnx set").ends(0);
+    let run = desk.run("score model.onnx set").ends(0);
     assert_eq!(run.classes(), [1, 0, 3]);
     let names: Vec<String> = run.lines().iter().map(|line| line["name"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, ["set/cat/a.png", "set/cat/b.png", "set/dog/c.bmp"]);
     assert_eq!(run.lines()[2]["label"], 1);
     assert!(run.stderr.contains("0 is cat, 1 is dog"), "{}", run.stderr);
-    let run = desk.run("model.onnx set/dog/c.bmp set/cat/a.png --quiet").ends(0);
+    let run = desk.run("score model.onnx set/dog/c.bmp set/cat/a.png --quiet").ends(0);
     assert_eq!(run.classes(), [3, 1]);
 }
 
@@ -270,17 +177,17 @@ fn object(row: &parquet::record::Row) -> Value {
 
 #[test]
 fn csv_and_parquet_hold_the_same() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
     desk.write("y.npy", &npy("<i8", "(3,)", &[1i64, 3, 2].map(i64::to_le_bytes).concat()));
-    desk.run("model.onnx x.npy --labels y.npy -o out.csv --top-k 2 --scores energy,msp").ends(0);
+    desk.run("score model.onnx x.npy --labels y.npy -o out.csv --top-k 2 --scores energy,msp").ends(0);
     let text = std::fs::read_to_string(desk.path("out.csv")).unwrap();
     let header =
         "index,class,probability,margin,score_energy,score_msp,label,class_1,probability_1,class_2,probability_2";
     assert_eq!(text.lines().next().unwrap(), header);
     assert_eq!(text.lines().count(), 4);
 
-    desk.run("model.onnx x.npy --labels y.npy -o out.parquet --top-k 2 --scores energy,msp").ends(0);
+    desk.run("score model.onnx x.npy --labels y.npy -o out.parquet --top-k 2 --scores energy,msp").ends(0);
     let reader = SerializedFileReader::new(std::fs::File::open(desk.path("out.parquet")).unwrap()).unwrap();
     let rows: Vec<Value> = reader.get_row_iter(None).unwrap().map(|row| object(&row.unwrap())).collect();
     for (row, line) in rows.iter().zip(text.lines().skip(1)) {
@@ -290,18 +197,19 @@ fn csv_and_parquet_hold_the_same() {
         }
     }
     assert_eq!(desk.files(), ["model.onnx", "out.csv", "out.parquet", "x.npy", "y.npy"]);
-    desk.run("model.onnx x.npy --format parquet").ends(2).says(&["-o"]);
-    desk.run("model.onnx x.npy -o out.csv").ends(2).says(&["out.csv exists", "--force"]);
-    desk.run("model.onnx x.npy -o out.csv --force --quiet").ends(0);
-    desk.run("model.onnx x.npy -o x.npy --force").ends(2).says(&["one of the inputs"]);
+    desk.run("score model.onnx x.npy --format parquet").ends(2).tells(&["-o"]);
+    desk.run("score model.onnx x.npy -o out.csv").ends(2).tells(&["out.csv exists", "--force"]);
+    desk.run("score model.onnx x.npy -o out.csv --force --quiet").ends(0);
+    desk.run("score model.onnx x.npy -o x.npy --force").ends(2).tells(&["one of the inputs"]);
     assert_eq!(std::fs::read(desk.path("x.npy")).unwrap(), samples());
 }
 
 #[test]
 fn a_table_fits_on_the_page() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
-    let run = desk.run("model.onnx x.npy --format table --scores margin,energy,max_logit,msp,entropy,gen").ends(0);
+    let run =
+        desk.run("score model.onnx x.npy --format table --scores margin,energy,max_logit,msp,entropy,gen").ends(0);
     assert!(run.stdout.starts_with("sample  class"), "{}", run.stdout);
     assert_eq!(run.stdout.lines().take(4).count(), 4);
     assert!(run.stdout.lines().take(4).all(|line| line.len() <= 80), "{}", run.stdout);
@@ -309,26 +217,26 @@ fn a_table_fits_on_the_page() {
 
 #[test]
 fn the_decision_of_a_calibrated_model() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
     desk.write("calibrated.onnx", &model(Some(&calibration())));
-    let run = desk.run("calibrated.onnx x.npy --decide").ends(0);
+    let run = desk.run("score calibrated.onnx x.npy --decide").ends(0);
     let inside: Vec<_> = run.lines().iter().map(|line| line["in_distribution"].clone()).collect();
     assert_eq!(inside, [true, true, false]);
     assert_eq!(run.lines()[0]["scores"], json!({ "margin": -10.0 }));
     assert!(run.stderr.contains("66.67 % in distribution"), "{}", run.stderr);
-    let run = desk.run("model.onnx x.npy --decide").ends(2).says(&["not calibrated", "elonnx calibrate"]);
+    let run = desk.run("score model.onnx x.npy --decide").ends(2).tells(&["not calibrated", "elonnx calibrate"]);
     assert_eq!(run.stdout, "");
-    desk.run("calibrated.onnx x.npy --decide --temperature 2").ends(2).says(&["another temperature"]);
+    desk.run("score calibrated.onnx x.npy --decide --temperature 2").ends(2).tells(&["another temperature"]);
 }
 
 #[test]
 fn order_is_kept_by_many_threads() {
-    let desk = Desk::new();
+    let desk = desk();
     let values: Vec<f32> = (0..1000).flat_map(|i| (0..4).map(move |j| if j == i % 4 { 1.0 } else { 0.0 })).collect();
     desk.write("x.f32", &f32s(&values));
-    let one = desk.run("model.onnx x.f32 --threads 1 --quiet").ends(0).stdout;
-    let many = desk.run("model.onnx x.f32 --threads 5 --batch 7 --quiet").ends(0);
+    let one = desk.run("score model.onnx x.f32 --threads 1 --quiet").ends(0).stdout;
+    let many = desk.run("score model.onnx x.f32 --threads 5 --batch 7 --quiet").ends(0);
     assert_eq!(many.stdout, one);
     assert_eq!(many.classes(), (0..1000).map(|i| i % 4).collect::<Vec<u64>>());
 }
@@ -337,7 +245,7 @@ fn order_is_kept_by_many_threads() {
 
 #[test]
 fn what_is_wrong_is_a_sentence_and_leaves_nothing() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
     desk.write("cut.npy", &samples()[..samples().len() - 3]);
     desk.write("nan.npy", &npy("<f4", "(2, 4)", &f32s(&[0.0, 1.0, 2.0, 3.0, 4.0, f32::NAN, 6.0, 7.0])));
@@ -368,7 +276,7 @@ fn what_is_wrong_is_a_sentence_and_leaves_nothing() {
         ("model.onnx x.npy --threads 0", &["--threads"]),
         ("model.onnx x.npy --top-k 0", &["--top-k"]),
     ] {
-        let run = desk.run(&format!("{line} -o out.jsonl")).ends(2).says(words);
+        let run = desk.run(&format!("score {line} -o out.jsonl")).ends(2).tells(words);
         assert_eq!(run.stdout, "", "{line}");
         assert_eq!(desk.files(), before, "{line}");
     }
@@ -377,10 +285,14 @@ fn what_is_wrong_is_a_sentence_and_leaves_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.f32", &f32s(&vec![0.5; 400_000]));
-    let mut child =
-        desk.command("model.onnx x.f32").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = desk
+        .command("score model.onnx x.f32")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
@@ -390,10 +302,12 @@ fn a_reader_that_goes_away_is_no_failure() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_the_systems_fault() {
-    let desk = Desk::new();
+    let desk = desk();
     desk.write("x.npy", &samples());
     for format in ["jsonl", "csv", "parquet", "table"] {
-        desk.run(&format!("model.onnx x.npy -o /dev/full --format {format} --quiet")).ends(1).says(&["No space left"]);
+        desk.run(&format!("score model.onnx x.npy -o /dev/full --format {format} --quiet"))
+            .ends(1)
+            .tells(&["No space left"]);
     }
 }
 
@@ -402,8 +316,8 @@ fn a_full_disk_is_the_systems_fault() {
 #[test]
 #[ignore = "minutes"]
 fn a_stream_of_any_length_takes_constant_memory() {
-    let desk = Desk::new();
-    let mut command = desk.command("model.onnx - --quiet --format csv -o out.csv");
+    let desk = desk();
+    let mut command = desk.command("score model.onnx - --quiet --format csv -o out.csv");
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let peak = |pid: u32| -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
