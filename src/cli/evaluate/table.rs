@@ -8,6 +8,8 @@ use crate::metrics::PositiveSet;
 const WIDTH: usize = 80;
 /// Columns before the numbers of a row: two of indent and the longest name.
 const INDENT: usize = 2;
+/// Narrowest column of numbers: "99.9-99.9" and a space.
+const NARROWEST: usize = 10;
 
 /// The in-distribution set, then one table per out-of-distribution set, then the means.
 pub fn show(page: &mut Page, evaluation: &Evaluation) {
@@ -95,8 +97,9 @@ fn show_table(page: &mut Page, evaluation: &Evaluation, rows: &[Row<'_>]) {
     if flagged {
         titles.push("flagged");
     }
-    let longest = rows.iter().map(|row| row.0.len()).max().unwrap_or(0).max("score".len());
-    // at least one column apart, no further than they need to be
+    let room = WIDTH - INDENT - titles.len() * NARROWEST;
+    let longest = rows.iter().map(|row| row.0.len()).max().unwrap_or(0).clamp("score".len(), room);
+    // no further apart than they need to be
     let width = ((WIDTH - INDENT - longest) / titles.len()).min(12);
     let line = |name: &str, cells: &[String]| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>width$}")).collect();
@@ -109,7 +112,7 @@ fn show_table(page: &mut Page, evaluation: &Evaluation, rows: &[Row<'_>]) {
         if flagged {
             values.push(share.map(|share| percent(share, 2)).unwrap_or_default());
         }
-        page.plain_line(&line(&clean(name), &values));
+        page.plain_line(&line(&shorten(&clean(name), longest), &values));
         let intervals: Vec<String> = all.iter().map(interval).collect();
         if intervals.iter().any(|interval| !interval.is_empty()) {
             page.faint(&line("", &intervals));

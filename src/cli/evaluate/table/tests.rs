@@ -39,10 +39,12 @@ fn no_line_is_wider_than_a_terminal() {
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        // numbers do not touch
-        for line in text.lines().filter(|line| line.contains("100-100")) {
-            assert!(!line.contains("100100"), "{line}");
+        // intervals do not touch
+        let intervals = |line: &&str| line.contains('-') && line.chars().all(|c| "0123456789.- ".contains(c));
+        for line in text.lines().filter(intervals) {
+            assert!(line.split_whitespace().all(|cell| cell.matches('-').count() == 1), "{line}");
         }
+        assert!(text.lines().any(|line| intervals(&line)), "{text}");
     }
 }
 
