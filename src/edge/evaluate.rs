@@ -35,7 +35,7 @@ pub struct EvaluateOptions {
 /// The comparison of one in-distribution set with others. Serialized, a number that is not finite is null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Which set is positive for [`SeparationReport::fpr_at_tpr`].
+    /// Which set is positive for [`MetricsReport::fpr_at_tpr`].
     #[serde(serialize_with = "positive_set")]
     pub positive: PositiveSet,
     /// True positive rate that it is taken at.

@@ -71,7 +71,7 @@ pub struct ScoreReport {
     pub output: String,
     /// Its formula with the numbers it has.
     pub formula: String,
-    /// Element type and shape as text, e.g. "float32[N]".
+    /// Element type and shape as text, e.g. `float32[N]`.
     pub data_type: String,
     /// Value that holds the logits.
     pub logits: String,

@@ -144,7 +144,7 @@ pub struct GraphScoreOptions {
     pub logits: Option<String>,
 }
 
-/// Adds scores to `document` as outputs, [N] for logits [N, C]; everything else stays as it is. A score that is there
+/// Adds scores to `document` as outputs, \[N\] for logits \[N, C\]; everything else stays as it is. A score that is there
 /// already stays, so that doing it twice gives the same bytes; one with other numbers (another temperature, another
 /// threshold) is replaced.
 ///

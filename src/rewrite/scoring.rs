@@ -51,7 +51,7 @@ pub struct LinearHead {
     pub features: usize,
     /// [classes, features], row-major.
     pub weight: Vec<f32>,
-    /// [classes]; zeros where the layer has none.
+    /// \[classes\]; zeros where the layer has none.
     pub bias: Vec<f32>,
 }
 

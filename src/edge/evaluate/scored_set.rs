@@ -9,7 +9,7 @@ pub struct ScoredSet {
     pub name: String,
     /// The scores that were computed.
     pub scores: Vec<Score>,
-    /// One column per score, each [samples]; higher is further out of distribution.
+    /// One column per score, each \[samples\]; higher is further out of distribution.
     pub columns: Vec<Vec<f32>>,
     /// Predicted class of each sample.
     pub class: Vec<u32>,
