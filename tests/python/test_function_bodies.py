@@ -1,6 +1,6 @@
 """Function bodies against an independent float64 oracle, in stock ONNX Runtime and in onnx's reference evaluator.
 
-The models come from `cargo test --test function_bodies`, which writes them to <target>/function_models; it is run here
+The models come from `cargo test --profile ci --test function_bodies`, which writes them to <target>/function_models; it is run here
 where they are missing or older than the code that makes them. ELONNX_FUNCTION_MODELS names another folder, which must
 have them; with ELONNX_PLUGIN, the path of the plugin, its kernels run instead of the bodies and are held against the
 same oracle.
@@ -25,7 +25,7 @@ def folder_of_models():
     folder = Path(given or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "function_models")
     manifest = folder / "manifest.json"
     if not given and (not manifest.exists() or manifest.stat().st_mtime < newest_source()):
-        command = ["cargo", "test", "--locked", "--quiet", "--test", "function_bodies"]
+        command = ["cargo", "test", "--locked", "--quiet", "--profile", "ci", "--test", "function_bodies"]
         try:
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         except (OSError, subprocess.CalledProcessError) as error:
