@@ -1,0 +1,1 @@
+//! A libcuda.so whose device is `ptxsim`.

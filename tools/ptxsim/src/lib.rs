@@ -1,0 +1,1 @@
+//! Runs NVIDIA PTX on the CPU.
