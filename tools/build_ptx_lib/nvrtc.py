@@ -1,13 +1,11 @@
 """NVRTC, NVIDIA's run-time compiler, by ctypes: needs neither a driver nor a host compiler."""
 
-import contextlib
 import ctypes
-import os
-import tempfile
 
 import wheels
 
-OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17"]
+# without --no-source-include, headers would also be looked for in the current folder
+OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--no-source-include"]
 
 
 class CompileError(Exception):
@@ -35,9 +33,8 @@ class Nvrtc:
                   names)
         try:
             options = [*OPTIONS, *(f"--define-macro={define}" for define in defines)]
-            with empty_folder():
-                status = self.library.nvrtcCompileProgram(
-                    program, len(options), (ctypes.c_char_p * len(options))(*(option.encode() for option in options)))
+            status = self.library.nvrtcCompileProgram(
+                program, len(options), (ctypes.c_char_p * len(options))(*(option.encode() for option in options)))
             log = self.text("nvrtcGetProgramLog", program).decode(errors="replace").strip()
             if status != 0:
                 raise CompileError(log or self.reason(status))
@@ -60,15 +57,3 @@ class Nvrtc:
 
     def reason(self, status):
         return self.library.nvrtcGetErrorString(status).decode()
-
-
-@contextlib.contextmanager
-def empty_folder():
-    """NVRTC also looks for headers in the current folder; only those it is given shall be found."""
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)

@@ -38,7 +38,7 @@ class Wheel:
         marker = folder / "made-from"
         folder.parent.mkdir(parents=True, exist_ok=True)
         # two at a time would unmake each other's folder
-        with open(folder.with_name(folder.name + ".lock"), "w") as lock:
+        with open(folder.with_name("build_ptx.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not marker.exists() or marker.read_text() != recipe:
                 print(f"build_ptx: installing {self.name} {self.version} in {folder}", file=sys.stderr, flush=True)
@@ -48,7 +48,7 @@ class Wheel:
         return folder
 
     def unpack(self, recipe, folder):
-        pip = folder.with_name("pip")
+        pip = folder.with_name("build_ptx-pip")
         if not (pip / "bin" / "pip").exists():
             # not every system's Python has a pip of its own
             shutil.rmtree(pip, ignore_errors=True)
@@ -71,7 +71,7 @@ def run(*command):
 NVRTC = Wheel("nvidia-cuda-nvrtc-cu12", "12.0.140", {
     "x86_64": "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071",
 })
-# new enough to know every architecture that PTXAS_TARGETS names
+# new enough to know every architecture of occupancy.py
 NVCC = Wheel("nvidia-cuda-nvcc-cu12", "12.9.86", {
     "x86_64": "5d6a0d32fdc7ea39917c20065614ae93add6f577d840233237ff08e9a38f58f0",
     "aarch64": "44e1eca4d08926193a558d2434b1bf83d57b4d5743e0c431c0c83d51da1df62b",
