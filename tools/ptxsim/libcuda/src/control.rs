@@ -20,6 +20,18 @@ unsafe extern "C" fn standin_set(device: c_int, option: *const c_char, value: u6
     })
 }
 
+/// Sets a device's options to those it started with, and forgets its calls and its fault.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn standin_reset(device: c_int) -> u32 {
+    entry::always(|| {
+        let device = find(device)?;
+        *lock(&device.options) = driver()?.options.clone();
+        lock(&device.fault).clear();
+        device.calls.clear();
+        Ok(())
+    })
+}
+
 /// The calls of a device since they were cleared, a line each.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn standin_calls(device: c_int, text: *mut c_char, size: usize) -> usize {

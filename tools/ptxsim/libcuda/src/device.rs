@@ -15,7 +15,8 @@ use crate::options::{self, Options, VARIABLE};
 pub(crate) struct Driver {
     initialised: AtomicBool,
     devices: Vec<Device>,
-    options: Options,
+    /// those that devices start with
+    pub(crate) options: Options,
 }
 
 impl Driver {
