@@ -218,7 +218,11 @@ fn cuda_values_a_bonus_weight_input_that_is_none_makes_all_undefined() {
                 let (fused, forward) = (run.fused(true).unwrap(), run.forward(false).unwrap());
                 let gradient = run.gradient(None).unwrap();
                 let losses = fused.loss.iter().chain(&forward.loss);
-                assert!(losses.chain(&fused.dlogits).chain(&gradient.dlogits).all(|x| x.is_nan()), "{}", case.describe());
+                assert!(
+                    losses.chain(&fused.dlogits).chain(&gradient.dlogits).all(|x| x.is_nan()),
+                    "{}",
+                    case.describe()
+                );
             }
         }
     }
