@@ -72,7 +72,7 @@ pub(crate) fn limits_of(driver: &Driver, device: CUdevice) -> Result<DeviceLimit
 /// long, and taking modules away at the end would race with the driver's own end.
 pub(crate) struct ContextState {
     pub(crate) limits: DeviceLimits,
-    /// One per [`ElementType`]. A lock each, not one for all: the driver takes up to a second to compile a module.
+    /// One per [`ElementType`]. A lock each, not one for all: the driver takes seconds to compile a module.
     modules: [Mutex<Option<Module>>; ElementType::ALL.len()],
     pub(crate) scratch: Mutex<ScratchPool>,
 }
