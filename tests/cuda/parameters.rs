@@ -103,7 +103,8 @@ fn cuda_parameters_ignored_rows() {
 fn cuda_parameters_all_rows_ignored() {
     for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
         for smoothing in [0.0, 0.1] {
-            let loss = EncouragingLoss::builder().ignore_index(Some(-1)).reduction(reduction).label_smoothing(smoothing);
+            let loss =
+                EncouragingLoss::builder().ignore_index(Some(-1)).reduction(reduction).label_smoothing(smoothing);
             let shapes = &SHAPES[..if smoothing > 0.0 { 3 } else { 6 }];
             let device = Device::lend();
             for shape in shapes {

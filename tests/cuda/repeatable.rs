@@ -6,17 +6,8 @@ use half::f16;
 use crate::case::{Case, Run};
 use crate::device::Device;
 
-const SHAPES: [&[usize]; 9] = [
-    &[300, 5],
-    &[40, 45],
-    &[9, 519],
-    &[7, 1029],
-    &[3, 2065],
-    &[2, 41_300],
-    &[3, 70, 33],
-    &[5, 9, 7],
-    &[2, 66, 5],
-];
+const SHAPES: [&[usize]; 9] =
+    [&[300, 5], &[40, 45], &[9, 519], &[7, 1029], &[3, 2065], &[2, 41_300], &[3, 70, 33], &[5, 9, 7], &[2, 66, 5]];
 
 /// All results of a case, as bits.
 fn bits(device: &Device, case: &Case) -> Vec<u64> {
