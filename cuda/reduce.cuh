@@ -3,20 +3,35 @@
 
 #include "row.cuh"
 
-// Every `stride`-th of `count` numbers, over the block; for all threads.
+// What blocks left: every `stride`-th of `count` numbers, over the block; for all threads.
 DEVICE double sum_of(const double *numbers, i32 count, i32 stride) {
     __shared__ double slots[MOST_WARPS];
     double sum = 0;
+#pragma unroll 4
     for (i32 i = threadIdx.x; i < count; i += blockDim.x) sum += numbers[(i64)i * stride];
     return over_block<Sum>(sum, slots);
 }
 
+// Labels that a thread has under way: each is a read from memory, and so is its weight.
+enum { LABELS_AT_ONCE = 4 };
+
 // Sum of the class weights of the labels that count: to `total` if there is one block, else one a block to `partials`.
 template <class T> DEVICE void sum_of_weights_of(const Problem &p, double *partials, double *total) {
     __shared__ double slots[MOST_WARPS];
+    const i64 threads = gridDim.x * (i64)blockDim.x;
     double sum = 0;
-    for (i64 row = blockIdx.x * (i64)blockDim.x + threadIdx.x; row < p.rows; row += gridDim.x * (i64)blockDim.x) {
-        sum += Target<double>::of(p, (const T *)p.logits, row).weight;
+    for (i64 row = blockIdx.x * (i64)blockDim.x + threadIdx.x; row < p.rows; row += LABELS_AT_ONCE * threads) {
+        i64 labels[LABELS_AT_ONCE];
+#pragma unroll
+        for (int k = 0; k < LABELS_AT_ONCE; k++) {
+            // beyond the end, some row that is there: all reads are on their way before one is looked at
+            labels[k] = label_of(p, row + k * threads < p.rows ? row + k * threads : row);
+        }
+#pragma unroll
+        for (int k = 0; k < LABELS_AT_ONCE; k++) {
+            const Target<double> target = Target<double>::of_label(p, (const T *)p.logits, labels[k]);
+            sum += row + k * threads < p.rows ? target.weight : 0;
+        }
     }
     sum = over_block<Sum>(sum, slots);
     if (threadIdx.x == 0) *(gridDim.x == 1 ? total : partials + blockIdx.x) = sum;
