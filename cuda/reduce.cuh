@@ -3,17 +3,26 @@
 
 #include "row.cuh"
 
+// Numbers that a thread has under way. Beyond the end it reads one again that is there: a read that a branch decides about
+// waits for the branch, and those after it too.
+enum { PARTS_AT_ONCE = 8, LABELS_AT_ONCE = 4 };
+
 // What blocks left: every `stride`-th of `count` numbers, over the block; for all threads.
 DEVICE double sum_of(const double *numbers, i32 count, i32 stride) {
     __shared__ double slots[MOST_WARPS];
+    const i32 threads = (i32)blockDim.x;
     double sum = 0;
-#pragma unroll 4
-    for (i32 i = threadIdx.x; i < count; i += blockDim.x) sum += numbers[(i64)i * stride];
+    for (i32 i = (i32)threadIdx.x; i < count; i += PARTS_AT_ONCE * threads) {
+        double parts[PARTS_AT_ONCE];
+#pragma unroll
+        for (int k = 0; k < PARTS_AT_ONCE; k++) {
+            parts[k] = numbers[(i64)(i + k * threads < count ? i + k * threads : i) * stride];
+        }
+#pragma unroll
+        for (int k = 0; k < PARTS_AT_ONCE; k++) sum += i + k * threads < count ? parts[k] : 0;
+    }
     return over_block<Sum>(sum, slots);
 }
-
-// Labels that a thread has under way: each is a read from memory, and so is its weight.
-enum { LABELS_AT_ONCE = 4 };
 
 // Sum of the class weights of the labels that count: to `total` if there is one block, else one a block to `partials`.
 template <class T> DEVICE void sum_of_weights_of(const Problem &p, double *partials, double *total) {
@@ -24,7 +33,6 @@ template <class T> DEVICE void sum_of_weights_of(const Problem &p, double *parti
         i64 labels[LABELS_AT_ONCE];
 #pragma unroll
         for (int k = 0; k < LABELS_AT_ONCE; k++) {
-            // beyond the end, some row that is there: all reads are on their way before one is looked at
             labels[k] = label_of(p, row + k * threads < p.rows ? row + k * threads : row);
         }
 #pragma unroll
