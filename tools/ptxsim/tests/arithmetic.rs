@@ -112,10 +112,10 @@ fn integers_add_subtract_multiply() {
         ("mul.lo.s32 %rx, %ra, %rb;", |[a, b, ..]| (a as u32).wrapping_mul(b as u32).into()),
         ("mul.lo.s64 %lx, %la, %lb;", |[a, b, ..]| a.wrapping_mul(b)),
         ("mul.lo.s16 %hx, %ha, %hb;", |[a, b, ..]| (a as u16).wrapping_mul(b as u16).into()),
-        ("mul.hi.u32 %rx, %ra, %rb;", |[a, b, ..]| (a & 0xffff_ffff) * (b & 0xffff_ffff) >> 32),
-        ("mul.hi.s32 %rx, %ra, %rb;", |[a, b, ..]| (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32 as u64),
-        ("mul.hi.u64 %lx, %la, %lb;", |[a, b, ..]| (u128::from(a) * u128::from(b) >> 64) as u64),
-        ("mul.hi.s64 %lx, %la, %lb;", |[a, b, ..]| (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64),
+        ("mul.hi.u32 %rx, %ra, %rb;", |[a, b, ..]| ((a & 0xffff_ffff) * (b & 0xffff_ffff)) >> 32),
+        ("mul.hi.s32 %rx, %ra, %rb;", |[a, b, ..]| ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32 as u64),
+        ("mul.hi.u64 %lx, %la, %lb;", |[a, b, ..]| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        ("mul.hi.s64 %lx, %la, %lb;", |[a, b, ..]| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
         ("mul.wide.u32 %lx, %ra, %rb;", |[a, b, ..]| (a & 0xffff_ffff) * (b & 0xffff_ffff)),
         ("mul.wide.s32 %lx, %ra, %rb;", |[a, b, ..]| (i64::from(a as i32) * i64::from(b as i32)) as u64),
         ("mul.wide.s32 %lx, %ra, -3;", |[a, ..]| (i64::from(a as i32) * -3) as u64),
@@ -130,7 +130,7 @@ fn integers_add_subtract_multiply() {
             (i64::from(a as i32) * i64::from(b as i32)).wrapping_add(c as i64) as u64
         }),
         ("mad.hi.u32 %rx, %ra, %rb, %rc;", |[a, b, c, _]| {
-            (((a & 0xffff_ffff) * (b & 0xffff_ffff) >> 32) as u32).wrapping_add(c as u32).into()
+            ((((a & 0xffff_ffff) * (b & 0xffff_ffff)) >> 32) as u32).wrapping_add(c as u32).into()
         }),
         ("mul24.lo.u32 %rx, %ra, %rb;", |[a, b, ..]| ((a & 0xff_ffff) * (b & 0xff_ffff)) & 0xffff_ffff),
         ("sad.u32 %rx, %ra, %rb, %rc;", |[a, b, c, _]| (a as u32).abs_diff(b as u32).wrapping_add(c as u32).into()),
@@ -420,9 +420,9 @@ impl std::ops::Mul for Wide {
         let mut product = [0u32; Wide::WORDS];
         for (shift, a) in self.0.into_iter().enumerate().filter(|(_, a)| *a != 0) {
             let mut carry = 0;
-            for place in shift..Wide::WORDS {
-                let sum = u64::from(a) * u64::from(other.0[place - shift]) + u64::from(product[place]) + carry;
-                product[place] = sum as u32;
+            for (word, b) in product[shift..].iter_mut().zip(other.0) {
+                let sum = u64::from(a) * u64::from(b) + u64::from(*word) + carry;
+                *word = sum as u32;
                 carry = sum >> 32;
             }
         }
@@ -479,7 +479,8 @@ fn chosen(a: f32, b: f32, smallest: bool, keep_nan: bool) -> u64 {
 
 #[test]
 fn doubles_are_rounded_to_nearest() {
-    let table: &[(&str, fn([f64; 3]) -> f64)] = &[
+    type OfDoubles = fn([f64; 3]) -> f64;
+    let table: &[(&str, OfDoubles)] = &[
         ("add.f64 %dx, %da, %db;", |[a, b, _]| a + b),
         ("sub.rn.f64 %dx, %da, %db;", |[a, b, _]| a - b),
         ("mul.f64 %dx, %da, %db;", |[a, b, _]| a * b),
