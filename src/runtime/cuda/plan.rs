@@ -32,7 +32,7 @@ const FEW_SMOOTHED: i64 = 8;
 /// What a block of `staged_gradient` has in shared memory besides the row, and what the driver keeps of it.
 const OTHER_SHARED: u32 = 2048;
 /// Threads of a multiprocessor that keep its memory busy.
-const THREADS_WANTED: u32 = 1024;
+const THREADS_WANTED: u32 = 768;
 /// Rows that one block of `sum_of_weights` takes.
 const LABELS_PER_BLOCK: i64 = 4096;
 /// Up to so many rows one block is faster than two launches.
@@ -178,16 +178,16 @@ impl Rows {
         let vectors = call.problem.classes / per_vector(call.element);
         if call.operator == Operator::Loss {
             // eight vectors a thread, or more
-            return Rows::block("stream_forward", power_of_two(vectors / 8, 128, 512));
+            return Rows::block("stream_forward", power_of_two(vectors / 8, 64, 256));
         }
         let shared = u32::try_from(vectors * VECTOR_BYTES).unwrap_or(u32::MAX);
         let limits = &call.limits;
         if shared.saturating_add(OTHER_SHARED) <= limits.shared_per_block {
             let resident = (limits.shared_per_multiprocessor / (shared + OTHER_SHARED)).max(1);
-            let block = power_of_two(i64::from(THREADS_WANTED / resident), 128, 512);
+            let block = (THREADS_WANTED / resident / 128 * 128).clamp(128, 384);
             return Rows { shared, ..Rows::block("staged_gradient", block) };
         }
-        let rows = Rows::block("two_pass_gradient", 1024);
+        let rows = Rows::block("two_pass_gradient", THREADS_WANTED);
         // one row per multiprocessor under way: it is to be in L2 when it is read for the second time
         let reads_twice = call.problem.saved_margins == 0;
         Rows {
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_row_is_staged_only_where_the_device_has_room() {
         let staged = rows(Operator::Gradient, ElementType::Bf16, 50257);
-        assert_eq!((staged.shared, staged.block), (50257 / 8 * 16, 512));
+        assert_eq!((staged.shared, staged.block), (50257 / 8 * 16, 384));
         let small = DeviceLimits { shared_per_block: 99 * 1024, shared_per_multiprocessor: 100 * 1024, ..H100 };
         let on_small = Call { limits: small, ..call(Operator::Gradient, ElementType::Bf16, 8192, 50257, 1) };
         let two_pass = Rows::new(&on_small);
