@@ -52,7 +52,7 @@ template <class T, class Source> struct LongRow {
     DEVICE i32 vector_of_label() const {
         return label >= pieces.head && label < pieces.tail ? (label - pieces.head) / N : -1;
     }
-    DEVICE i32 place_of_label() const { return (label - pieces.head) % N; }
+    DEVICE u32 place_of_label() const { return (u32)(label - pieces.head) % N; }
 
     DEVICE float element(i32 i) const { return i == label ? -infinity<float>() : Element<T>::widen(row[i]); }
 
@@ -79,7 +79,7 @@ template <class T, class Source> struct LongRow {
         float x[COUNT * N];
 #pragma unroll
         for (int j = 0; j < COUNT; j++) {
-            if (first + j * (i32)blockDim.x == special) remove<T>(batch.v[j], place_of_label());
+            if (first + j * (i32)blockDim.x == special) Place<T>(place_of_label()).remove_from(batch.v[j]);
             float part[N];
             Element<T>::unpack(batch.v[j], part);
 #pragma unroll
@@ -139,11 +139,9 @@ template <class T, class Source> struct LongRow {
             if (g.endless_logits) make_endless(x);
 #pragma unroll
             for (int k = 0; k < N; k++) x[k] = g.of(x[k]);
-            if (i == special) {
-#pragma unroll
-                for (int k = 0; k < N; k++) x[k] = k == place_of_label() ? g.label : x[k];
-            }
             store_elements(to + pieces.head + i * N, x, aligned);
+            // the same thread writes the label again
+            if (i == special) to[label] = Element<T>::narrow(g.label);
         }
     }
 };
