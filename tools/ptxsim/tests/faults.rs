@@ -353,6 +353,11 @@ fn the_launch_is_refused() {
     let small = Options { shared_limit: 319, ..Options::default() };
     let fault = run_with("ld.shared.u32 %r2, [s];", 1, 1, &small).expect_err("too much");
     assert_eq!(fault.to_string(), "k: 320 bytes of shared memory: at most 319 are possible");
+    let large = parse(&small_kernel("mov.u32 %r2, s;").replace("s[256]", "s[49153]"));
+    let arguments = [Argument::Address(0), Argument::Address(0)];
+    let fault = launch(&large, "k", (1, 1, 0), &arguments, &mut Memory::new(), &Options::default());
+    let expected = "k: 49153 bytes of static shared memory: at most 49152 are possible";
+    assert_eq!(fault.expect_err("too much").to_string(), expected);
     let bounded = small_kernel("").replace(".param .u64 b)", ".param .u64 b) .maxntid 64, 1, 1");
     let module = parse(&bounded);
     assert_eq!(module.kernels()[0].max_threads(), Some(64));

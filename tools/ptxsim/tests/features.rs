@@ -346,3 +346,39 @@ fn functions_of_the_library_in_double_precision() {
         }
     }
 }
+
+#[test]
+fn a_seed_gives_the_same_run_every_time() {
+    let module = features();
+    let run = |seed| {
+        let x: Vec<f32> = (0..64).map(|i| i as f32).collect();
+        let mut memory = Memory::new();
+        let from = upload_all(&mut memory, &x);
+        let (y, z) = (memory.allocate(512).expect("memory"), memory.allocate(512).expect("memory"));
+        let options = Options { order: Order::Random(seed), ..Options::default() };
+        launch(&module, "warps", (1, 64, 0), &[Address(from), Address(y), Address(z)], &mut memory, &options)
+            .expect("runs")
+    };
+    assert!((0..20).all(|seed| run(seed) == run(seed)));
+    assert!((1..20).any(|seed| run(seed) != run(0)), "the seed has no effect");
+}
+
+#[test]
+fn approximations_err_as_far_as_they_are_asked_to() {
+    let module = parse(&support::small_kernel(
+        "mul.wide.u32 %rd3, %r1, 4; add.u64 %rd4, %rd1, %rd3; ld.global.f32 %f1, [%rd4];
+         ex2.approx.ftz.f32 %f2, %f1; st.global.f32 [%rd4], %f2;",
+    ));
+    let x: Vec<f32> = (0..1024).map(|i| i as f32 / 100.0 - 5.0).collect();
+    let results = |ulp_noise| {
+        let mut memory = Memory::new();
+        let a = upload_all(&mut memory, &x);
+        let options = Options { ulp_noise, ..Options::default() };
+        run(&module, "k", (1, 1024, 0), &[Address(a), Address(0)], &mut memory, &options);
+        download_all::<u32>(&memory, a, x.len())
+    };
+    let exact = results(0);
+    assert!(exact.iter().zip(&x).all(|(found, x)| f32::from_bits(*found) == f64::from(*x).exp2() as f32));
+    let errors: Vec<i64> = results(2).iter().zip(&exact).map(|(a, b)| i64::from(*a) - i64::from(*b)).collect();
+    assert!((-2..=2).all(|error| errors.contains(&error)) && errors.iter().all(|error| error.abs() <= 2));
+}

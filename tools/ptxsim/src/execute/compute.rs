@@ -79,13 +79,19 @@ impl Warp {
                 self.check(environment, active, *a)?;
                 self.check(environment, active, *b)?;
                 let ulps = environment.options.ulp_noise;
-                let rows = [destination, a, b].map(|row| &self.rows[*row as usize]);
+                let to = &self.rows[*destination as usize];
+                let (a, b) = (&self.rows[*a as usize], &self.rows[*b as usize]);
                 for_each_lane(active, |lane| {
-                    let [a, b] = [rows[1], rows[2]].map(|row| f32::from_bits(row[lane].get() as u32));
-                    let (a, b) = if *flush { (flushed(a), flushed(b)) } else { (a, b) };
-                    let result = canonical(function.compute(a, b));
-                    let result = if *flush { flushed(result) } else { result };
-                    rows[0][lane].set(blurred(result, ulps).to_bits().into());
+                    let mut x = f32::from_bits(a[lane].get() as u32);
+                    let mut y = f32::from_bits(b[lane].get() as u32);
+                    if *flush {
+                        (x, y) = (flushed(x), flushed(y));
+                    }
+                    let mut result = canonical(function.compute(x, y));
+                    if *flush {
+                        result = flushed(result);
+                    }
+                    to[lane].set(blurred(result, ulps).to_bits().into());
                 });
                 self.defined[*destination as usize] |= active;
             }
