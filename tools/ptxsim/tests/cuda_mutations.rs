@@ -95,6 +95,8 @@ fn check_sums(ptx: &str, kernel: &'static str) -> Result<(), String> {
 
 /// The kernels that add up, in the module of f32.
 fn check_sums_of(module: &Module, kernel: &str, options: &Options) -> Result<(), String> {
+    // as many threads as the kernel takes: which that is, is the launch layer's concern
+    let block = module.kernel(kernel).and_then(|kernel| kernel.max_threads()).ok_or("no bound of threads")?;
     let mut memory = Memory::new();
     let numbers: Vec<f64> = (0..600).map(|i| f64::from(i * i % 97) + 0.25).collect();
     let from = upload_all(&mut memory, &numbers);
@@ -105,14 +107,15 @@ fn check_sums_of(module: &Module, kernel: &str, options: &Options) -> Result<(),
     match kernel {
         "sum_of_weights" => {
             for grid in [1, 3] {
-                let weights =
-                    loss::run_sum_of_weights(5000, grid, |shape, arguments, memory| run(shape, arguments, memory))?;
+                let weights = loss::run_sum_of_weights(5000, (grid, block), |shape, arguments, memory| {
+                    run(shape, arguments, memory)
+                })?;
                 equal(weights, (0..5000).filter(|row| row % 3 != 1).count() as f64)?;
             }
             Ok(())
         }
         "add_up" => {
-            run((1, 256, 0), &[Argument::Address(from), Argument::Number(600), Argument::Address(to)], &mut memory)?;
+            run((1, block, 0), &[Argument::Address(from), Argument::Number(600), Argument::Address(to)], &mut memory)?;
             equal(download_all::<f64>(&memory, to, 1)[0], numbers.iter().sum())
         }
         _ => {
@@ -121,7 +124,7 @@ fn check_sums_of(module: &Module, kernel: &str, options: &Options) -> Result<(),
             for (mean, expected) in [(0, losses), (1, losses / weights)] {
                 let arguments =
                     [Argument::Address(from), Argument::Number(300), Argument::Address(to), Argument::Number(mean)];
-                run((1, 256, 0), &arguments, &mut memory)?;
+                run((1, block, 0), &arguments, &mut memory)?;
                 equal(download_all::<f32>(&memory, to, 1)[0].into(), f64::from(expected as f32))?;
             }
             Ok(())

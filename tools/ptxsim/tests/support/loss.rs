@@ -104,7 +104,8 @@ impl Case {
         let partials = memory.allocate(self.grid as usize * 16).expect("memory");
         let gradient_or_none = if with_gradient { gradient } else { 0 };
         let problem = self.problem([logits, gradient_or_none, label_address, 0, 0, 0, 0, losses, margins, partials, 0]);
-        let shape = (self.grid, self.block, self.shared);
+        let most = module.kernel(&self.kernel).and_then(|kernel| kernel.max_threads()).unwrap_or(self.block);
+        let shape = (self.grid, self.block.min(most), self.shared);
         launch(module, &self.kernel, shape, &[Argument::Bytes(&problem)], &mut memory, options)
             .map_err(|fault| fault.to_string())?;
 
@@ -157,7 +158,7 @@ impl Case {
 /// Counts the rows that aren't ignored: every third is. Returns what the kernel found.
 pub fn run_sum_of_weights(
     rows: usize,
-    grid: u32,
+    (grid, block): (u32, u32),
     run: impl FnOnce((u32, u32, u32), &[Argument<'_>], &mut Memory) -> Result<(), String>,
 ) -> Result<f64, String> {
     let mut memory = Memory::new();
@@ -171,7 +172,7 @@ pub fn run_sum_of_weights(
         inner: 1,
         lanes: 0,
         grid,
-        block: 1024,
+        block,
         shared: 0,
         offset: 0,
         in_place: false,
@@ -181,7 +182,7 @@ pub fn run_sum_of_weights(
     let partials = memory.allocate(8 * grid as usize).expect("memory");
     let total = memory.allocate(8).expect("memory");
     let arguments = [Argument::Bytes(&problem), Argument::Address(partials), Argument::Address(total)];
-    run((grid, 1024, 0), &arguments, &mut memory)?;
+    run((grid, block, 0), &arguments, &mut memory)?;
     if grid == 1 {
         return Ok(download_all::<f64>(&memory, total, 1)[0]);
     }
