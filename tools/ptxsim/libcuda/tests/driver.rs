@@ -175,7 +175,10 @@ fn a_kernel_runs() {
     let values = read(address, 256);
     assert!(values[..128].iter().all(|&x| x == 42) && values[128..].iter().all(|&x| x == 0));
     let calls = device.text("standin_calls");
-    let line = format!("cuLaunchKernel name=store grid=2,1,1 block=64,1,1 shared=0 stream={:#x}", stream.addr());
+    let line = format!(
+        "cuLaunchKernel name=store grid=2,1,1 block=64,1,1 shared=0 parameters={address:#x},0x2a stream={:#x}",
+        stream.addr()
+    );
     assert!(calls.lines().any(|call| call == line), "{calls}");
 }
 
