@@ -36,6 +36,8 @@ pub(crate) struct Device {
     /// bytes in use
     pub(crate) used: AtomicUsize,
     pub(crate) calls: Calls,
+    /// handles of contexts that are gone
+    pub(crate) spare_contexts: Mutex<Vec<usize>>,
     /// the interpreter's words on the last fault
     pub(crate) fault: Mutex<String>,
 }
@@ -48,6 +50,7 @@ impl Device {
             memory: Mutex::new(memory_of(ordinal)),
             used: AtomicUsize::new(0),
             calls: Calls::default(),
+            spare_contexts: Mutex::default(),
             fault: Mutex::default(),
         }
     }

@@ -224,6 +224,18 @@ fn calls_need_a_current_context_and_their_own() {
     assert_eq!(launch(store, ONE, ONE, 0, stream, address), 0);
 }
 
+/// As drivers do: who keeps something for a context must ask for its id.
+#[test]
+fn a_new_context_may_have_the_handle_of_one_that_is_gone() {
+    let contexts = [(); 2].map(|()| {
+        let device = Device::new(3);
+        let mut id = 0;
+        assert_eq!(cu!(cuCtxGetId(device.context => Handle, &mut id => *mut u64)), 0);
+        (device.context.addr(), id)
+    });
+    assert!(contexts[0].0 == contexts[1].0 && contexts[0].1 != contexts[1].1, "{contexts:?}");
+}
+
 #[test]
 fn faults_stay_in_the_context() {
     for (name, offset, code, words) in
