@@ -3,9 +3,9 @@
     in_torch_on_gpu.py '{"shapes": [[8192, 32000]], "dtypes": ["bf16"], "seconds": 1.0, "device": "cuda", "compiled": true}'
 
 Prints a JSON object for each measurement, on a line of its own. The rules are those of benches/cuda: the buffers are
-together larger than twice the L2 cache and take turns, so that none is in it; all take turns in rounds, so that a change
-of the clock meets all of them; time is what lies between two events on the GPU, around as many calls as take 2 ms; what
-counts is the median. Every loss is checked against float64 before it is timed.
+together larger than four times the L2 cache and take turns, so that none is in it; all take turns in rounds, so that a
+change of the clock meets all of them; time is what lies between two events on the GPU, around as many calls as take 2 ms;
+what counts is the median. Every loss is checked against float64 before it is timed.
 """
 
 import itertools
@@ -36,7 +36,7 @@ class Buffers:
         self.shape, self.dtype, self.device = shape, dtype, device
         generator = torch.Generator(device).manual_seed(1)
         size = shape[0] * shape[1] * DTYPES[dtype].itemsize
-        copies = max(2, -(-2 * l2_bytes(device) // size))
+        copies = max(2, -(-4 * l2_bytes(device) // size))
         self.bytes = size
         self.labels = torch.randint(0, shape[1], shape[:1], device=device, generator=generator)
         first = torch.randn(shape, device=device, generator=generator, dtype=torch.float32).mul_(2).to(DTYPES[dtype])

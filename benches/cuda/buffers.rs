@@ -1,0 +1,107 @@
+//! The memory that everything works on.
+
+use elonnx::loss::Element;
+
+use crate::device::{Device, Memory, Outcome};
+use crate::dtype::Dtype;
+use crate::options::Dims;
+
+/// Elements of the rows that are drawn; all others repeat them.
+const DRAWN: usize = 1 << 21;
+/// A row of which the label is raised by so much has a probability near 1, whatever the others are.
+const RAISED: f64 = 3.0;
+
+/// Logits, gradients, labels, losses and margins, `slots` times, together larger than four times the L2 cache.
+pub struct Buffers<T> {
+    pub dims: Dims,
+    pub slots: Vec<Slot>,
+    /// One number, the gradient from above.
+    pub dloss: Memory,
+    pub drawn: Drawn<T>,
+}
+
+/// One set of them.
+pub struct Slot {
+    pub logits: Memory,
+    pub dlogits: Memory,
+    pub labels: Memory,
+    pub loss: Memory,
+    pub margins: Memory,
+}
+
+/// The rows that repeat: row r of every slot is row r modulo their number.
+pub struct Drawn<T> {
+    pub logits: Vec<T>,
+    pub labels: Vec<i64>,
+}
+
+impl<T: Dtype> Drawn<T> {
+    fn new(dims: Dims) -> Drawn<T> {
+        let rows = (DRAWN / dims.classes).clamp(16, dims.rows.max(16)).min(dims.rows);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut logits: Vec<T> = (0..rows * dims.classes).map(|_| T::from_f64(normal(&mut random))).collect();
+        let labels: Vec<i64> = (0..rows).map(|_| random.usize(..dims.classes) as i64).collect();
+        // every second row is right, so that both branches of the bonus are used
+        for row in (0..rows).step_by(2) {
+            let own = &mut logits[row * dims.classes + labels[row] as usize];
+            *own = T::from_f64(own.to_f64() + (dims.classes as f64).ln() + RAISED);
+        }
+        Drawn { logits, labels }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// Close to normal, standard deviation 2: the sum of four uniform numbers.
+fn normal(random: &mut fastrand::Rng) -> f64 {
+    let sum: f64 = (0..4).map(|_| random.f64()).sum();
+    (sum - 2.0) * 2.0 * 3f64.sqrt()
+}
+
+impl<T: Dtype> Buffers<T> {
+    /// # Errors
+    /// A GPU with too little memory; errors of the driver.
+    pub fn new(device: &Device, dims: Dims) -> Outcome<Buffers<T>> {
+        let bytes = dims.rows * dims.classes * size_of::<T>();
+        let count = (4 * device.facts.l2_bytes).div_ceil(bytes).max(2);
+        let (needed, free) = (2 * count * bytes, device.facts.free_bytes);
+        if needed > free {
+            return Err(format!("needs {} MiB of memory; {} MiB are free", needed >> 20, free >> 20).into());
+        }
+        let drawn = Drawn::new(dims);
+        let slots = (0..count).map(|_| Slot::new(device, dims, &drawn)).collect::<Outcome<_>>()?;
+        Ok(Buffers { dims, slots, dloss: Memory::of(&[T::from_f64(1.0)])?, drawn })
+    }
+
+    /// Of the logits of one slot.
+    pub fn bytes(&self) -> usize {
+        self.dims.rows * self.dims.classes * size_of::<T>()
+    }
+}
+
+impl Slot {
+    fn new<T: Dtype>(device: &Device, dims: Dims, drawn: &Drawn<T>) -> Outcome<Slot> {
+        let bytes = dims.rows * dims.classes * size_of::<T>();
+        let logits = Memory::new(bytes)?;
+        let once = size_of_val(&drawn.logits[..]);
+        logits.write(&drawn.logits)?;
+        let mut filled = once;
+        while filled < bytes {
+            // twice as much each time; a whole number of drawn rows, except at the end
+            let more = filled.min(bytes - filled);
+            device.copy(logits.address, logits.address + filled as u64, more)?;
+            filled += more;
+        }
+        device.wait()?;
+        let labels: Vec<i64> = (0..dims.rows).map(|row| drawn.labels[row % drawn.rows()]).collect();
+        Ok(Slot {
+            logits,
+            dlogits: Memory::new(bytes)?,
+            labels: Memory::of(&labels)?,
+            loss: Memory::new(size_of::<T>())?,
+            margins: Memory::new(dims.rows * size_of::<f32>())?,
+        })
+    }
+}
