@@ -96,6 +96,10 @@ pub(crate) enum Failure {
     /// What the user gave doesn't fit: becomes ONNX Runtime's `INVALID_ARGUMENT`.
     #[error("{0}")]
     Invalid(String),
+    /// The device or its driver can't: becomes `RUNTIME_EXCEPTION`.
+    #[cfg(feature = "cuda")]
+    #[error("{0}")]
+    Device(String),
     /// Something that should not happen: becomes `RUNTIME_EXCEPTION`.
     #[error("{0}")]
     Internal(String),
@@ -129,6 +133,8 @@ pub(crate) fn guard(host: Host, body: impl FnOnce() -> Result<(), Failure>) -> O
         Ok(()) => return OrtStatusPtr(null_mut()),
         Err(Failure::Host(status)) => return status.into_raw(),
         Err(Failure::Invalid(message)) => (OrtErrorCode::ORT_INVALID_ARGUMENT, message),
+        #[cfg(feature = "cuda")]
+        Err(Failure::Device(message)) => (OrtErrorCode::ORT_RUNTIME_EXCEPTION, message),
         Err(Failure::Internal(message)) => (OrtErrorCode::ORT_RUNTIME_EXCEPTION, message),
     };
     // SAFETY: `Host` is a valid table.
@@ -317,6 +323,28 @@ impl<'a> Context<'a> {
         Ok(Some(unsafe { std::slice::from_raw_parts_mut(data.cast::<T>(), len) }))
     }
 
+    /// Allocates output `index` on the device of the kernel and says where; `None` where the node leaves it out.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device_output(
+        &self,
+        index: usize,
+        shape: &[usize],
+        element_size: usize,
+    ) -> Result<Option<u64>, Failure> {
+        let Some(data) = self.allocate(index, shape)? else { return Ok(None) };
+        check_data(data, shape.iter().product(), element_size)?;
+        Ok(Some(data.addr() as u64))
+    }
+
+    /// The stream on which the host runs the kernel: a `CUstream` for CUDA; null where the host has none.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stream(&self) -> Result<*mut c_void, Failure> {
+        let mut stream = null_mut();
+        // SAFETY: `context` is valid; the host writes one pointer.
+        unsafe { ort_call!(self.host, KernelContext_GetGPUComputeStream(self.context, &mut stream)) }?;
+        Ok(stream)
+    }
+
     /// The buffer of output `index`; one function for all types.
     fn allocate(&self, index: usize, shape: &[usize]) -> Result<Option<*mut c_void>, Failure> {
         if index >= self.outputs {
@@ -419,10 +447,6 @@ pub(crate) struct Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    pub(crate) fn shape(&self) -> Dims {
-        Dims::from_slice(&self.shape)
-    }
-
     /// The shape where a look at it is enough.
     pub(crate) fn dims(&self) -> &[usize] {
         &self.shape
@@ -440,6 +464,13 @@ impl<'a> Tensor<'a> {
         }
         // SAFETY: the tensor holds `len` elements of this type (checked), aligned (checked), unchanged during the run.
         Ok(unsafe { std::slice::from_raw_parts(self.data.cast::<T>(), len) })
+    }
+
+    /// Where the elements lie, on the device of the kernel: not for the CPU to read.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device_address(&self, data_type: i32, element_size: usize) -> Result<u64, Failure> {
+        self.check(data_type, element_size)?;
+        Ok(self.data.addr() as u64)
     }
 
     /// Whether the elements have this type.

@@ -6,7 +6,10 @@ use half::{bf16, f16};
 use ort_sys::ONNXTensorElementDataType as DataType;
 
 use super::abi::{Context, Dims, Failure, Host, Tensor, TensorElement};
-use super::ops::{LABEL_TYPES, Operator};
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::inputs::{InputTensors, UpstreamTensors};
+use super::ops::{LABEL_TYPES, Operator, Provider, Variant};
 use crate::loss::{
     Element, EncouragingLoss, ForwardOutput, Labels, LossError, Parallel, Problem, Reduction, Shape, Upstream,
 };
@@ -28,8 +31,17 @@ impl Kernel {
     }
 }
 
-/// Picks the code for the types that an operator was registered with.
-pub(crate) fn for_types(logits: DataType, labels: DataType) -> Result<Compute, Failure> {
+/// Picks the code for what an operator was registered for.
+pub(crate) fn for_variant(variant: Variant) -> Result<Compute, Failure> {
+    match variant.provider {
+        Provider::Cpu => for_types(variant.logits, variant.labels),
+        #[cfg(feature = "cuda")]
+        Provider::Cuda => cuda::for_types(variant.logits, variant.labels),
+    }
+}
+
+/// The CPU's code for a pair of types.
+fn for_types(logits: DataType, labels: DataType) -> Result<Compute, Failure> {
     let compute: Option<Compute> = match logits {
         DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => Some(compute::<f16>),
         DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => Some(compute::<bf16>),
@@ -68,16 +80,13 @@ fn forward<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Re
 
 /// `EncouragingLossGrad`(dloss, logits, labels, class_weights?, bonus_weight?, margin?) → dlogits
 fn backward<T: Element + TensorElement>(kernel: &Kernel, context: &Context) -> Result<(), Failure> {
-    let dloss = require(context, 0, "dloss")?;
     let inputs = Inputs::<T>::read(context, 1)?;
-    let margin = context.input(5)?;
+    let reduction = kernel.loss.reduction();
+    let UpstreamTensors { dloss, margins } =
+        UpstreamTensors::read(context, reduction, &inputs.logits_shape, &inputs.labels_shape)?;
     let problem = inputs.problem(&kernel.loss)?;
-    check_dloss(&dloss.shape(), problem.loss().reduction(), &inputs.logits_shape, &inputs.labels_shape)?;
-    if let Some(margin) = &margin {
-        check_shape("margin", &margin.shape(), &inputs.labels_shape, &inputs.logits_shape, "the shape of labels")?;
-    }
-    let upstream =
-        Upstream { dloss: dloss.values::<T>()?, margins: margin.map(|margin| margin.values::<f32>()).transpose()? };
+    let margins = margins.map(|margins| margins.values::<f32>()).transpose()?;
+    let upstream = Upstream { dloss: dloss.values::<T>()?, margins };
     let dlogits = allocate::<T>(context, 0, "dlogits", &inputs.logits_shape)?;
     let threads = HostThreads::new(context);
     let done = problem.backward(&threads, &upstream, dlogits);
@@ -153,7 +162,7 @@ impl<'a, T: Element + TensorElement> Inputs<'a, T> {
             logits: tensors.logits.values()?,
             labels: labels(&tensors.labels)?,
             class_weights: tensors.class_weights.map(|weights| weights.values()).transpose()?,
-            bonus_weight: tensors.bonus_weight,
+            bonus_weight: tensors.bonus_weight.map(|weight| one_number(&weight)).transpose()?,
             logits_shape: tensors.logits.into_shape(),
             labels_shape: tensors.labels.into_shape(),
         })
@@ -168,38 +177,9 @@ fn labels<'a>(tensor: &Tensor<'a>) -> Result<Labels<'a>, Failure> {
     Ok(if tensor.holds::<i32>() { Labels::Int32(tensor.values()?) } else { Labels::Int64(tensor.values()?) })
 }
 
-/// The inputs before it matters which types they have: the longest part of reading them, once instead of per pair.
-struct InputTensors<'a> {
-    shape: Shape,
-    logits: Tensor<'a>,
-    labels: Tensor<'a>,
-    class_weights: Option<Tensor<'a>>,
-    bonus_weight: Option<f32>,
-}
-
-impl<'a> InputTensors<'a> {
-    fn read(context: &Context<'a>, first: usize) -> Result<Self, Failure> {
-        let logits = require(context, first, "logits")?;
-        let labels = require(context, first + 1, "labels")?;
-        let shape = Shape::with_labels(logits.dims(), labels.dims())?;
-        let class_weights = context.input(first + 2)?;
-        if let Some(weights) = &class_weights {
-            let why = "one weight per class";
-            check_shape("class_weights", weights.dims(), &[shape.classes()], logits.dims(), why)?;
-        }
-        let bonus_weight = context.input(first + 3)?.map(|tensor| one_number("bonus_weight", &tensor)).transpose()?;
-        Ok(InputTensors { shape, logits, labels, class_weights, bonus_weight })
-    }
-}
-
-fn one_number(name: &str, tensor: &Tensor) -> Result<f32, Failure> {
-    match tensor.values::<f32>()? {
-        &[value] => Ok(value),
-        _ => {
-            let shape = tensor.dims();
-            Err(Failure::invalid(format!("{name} has shape {shape:?}, but must be one number, of shape [] or [1]")))
-        }
-    }
+/// The value of a tensor that was checked to hold one.
+fn one_number(tensor: &Tensor) -> Result<f32, Failure> {
+    tensor.values::<f32>()?.first().copied().ok_or_else(|| Failure::Internal("elonnx: an empty number".to_owned()))
 }
 
 /// The outputs loss and margin.
@@ -227,10 +207,6 @@ impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
     }
 }
 
-fn require<'a>(context: &Context<'a>, index: usize, name: &str) -> Result<Tensor<'a>, Failure> {
-    context.input(index)?.ok_or_else(|| Failure::invalid(format!("input {index} ({name}) is missing")))
-}
-
 fn allocate<'a, T: TensorElement>(
     context: &Context<'a>,
     index: usize,
@@ -238,29 +214,6 @@ fn allocate<'a, T: TensorElement>(
     shape: &[usize],
 ) -> Result<&'a mut [T], Failure> {
     context.output(index, shape)?.ok_or_else(|| Failure::invalid(format!("output {index} ({name}) is missing")))
-}
-
-fn check_shape(name: &str, found: &[usize], expected: &[usize], logits: &[usize], why: &str) -> Result<(), Failure> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Failure::invalid(format!(
-        "{name} has shape {found:?}, but logits of shape {logits:?} need {name} of shape {expected:?}: {why}"
-    )))
-}
-
-/// Mean and sum have one loss; none has one per row, and takes one number for all rows too (ORT Training seeds every
-/// loss with a scalar).
-fn check_dloss(dloss: &[usize], reduction: Reduction, logits: &[usize], labels: &[usize]) -> Result<(), Failure> {
-    if matches!(dloss, [] | [1]) {
-        return Ok(());
-    }
-    match reduction {
-        Reduction::None => check_shape("dloss", dloss, labels, logits, "the shape of labels, or one number"),
-        Reduction::Mean | Reduction::Sum => Err(Failure::invalid(format!(
-            "dloss has shape {dloss:?}, but with reduction {reduction} it must be one number, of shape [] or [1]"
-        ))),
-    }
 }
 
 impl From<LossError> for Failure {
@@ -283,31 +236,5 @@ mod tests {
             assert!(for_types(logits, DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16).is_err());
         }
         assert!(for_types(DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, LABEL_TYPES[0]).is_err());
-    }
-
-    fn sentence(result: Result<(), Failure>) -> String {
-        match result {
-            Err(Failure::Invalid(sentence)) => sentence,
-            other => panic!("expected an invalid argument, got {other:?}"),
-        }
-    }
-
-    #[test]
-    fn dloss_has_the_shape_of_the_loss_or_is_one_number() {
-        let (logits, labels) = ([4, 10, 2], [4, 2]);
-        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
-            assert!(check_dloss(&[], reduction, &logits, &labels).is_ok());
-            assert!(check_dloss(&[1], reduction, &logits, &labels).is_ok());
-        }
-        assert!(check_dloss(&[4, 2], Reduction::None, &logits, &labels).is_ok());
-        assert_eq!(
-            sentence(check_dloss(&[8], Reduction::None, &logits, &labels)),
-            "dloss has shape [8], but logits of shape [4, 10, 2] need dloss of shape [4, 2]: the shape of labels, or \
-             one number"
-        );
-        assert_eq!(
-            sentence(check_dloss(&[4, 2], Reduction::Sum, &logits, &labels)),
-            "dloss has shape [4, 2], but with reduction sum it must be one number, of shape [] or [1]"
-        );
     }
 }

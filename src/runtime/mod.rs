@@ -15,6 +15,12 @@
 
 mod abi;
 mod attributes;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod custom_op;
+#[cfg(feature = "cuda")]
+mod in_place;
+mod inputs;
 mod kernel;
 pub mod library;
 mod ops;

@@ -1,7 +1,7 @@
 //! The operators as ONNX Runtime sees them: names, inputs, outputs, types, and the callbacks of `OrtCustomOp`.
 //!
 //! A custom op of the C API has no type variables, so each operator is registered once per pair of logits and label
-//! type; ONNX Runtime picks by type.
+//! type, and all of them for each execution provider; ONNX Runtime picks by type and provider.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::null;
@@ -13,13 +13,12 @@ use ort_sys::{
 
 use super::abi::{Context, Failure, Host, NodeInfo, catch, guard};
 use super::attributes;
+use super::custom_op::{CustomOp, LAYOUT_17};
+#[cfg(feature = "cuda")]
+use super::in_place;
 use super::kernel::{self, Kernel};
 use super::shapes;
 use crate::rewrite::{DOMAIN_VERSION, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
-
-/// `OrtCustomOp.version`: the layout of API 17, which hosts up to 1.32 accept. A higher number makes hosts read fields
-/// that the struct doesn't have; a number below 16 has other rules for optional inputs.
-const LAYOUT_VERSION: u32 = 17;
 
 /// Which of the operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,22 +115,82 @@ pub(crate) const LOGITS_TYPES: [DataType; 4] = [
 pub(crate) const LABEL_TYPES: [DataType; 2] =
     [DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32];
 
-/// One registration: an operator for one pair of types in one host. ONNX Runtime holds a pointer to its head.
+/// On what device an operator runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// ONNX Runtime's own, which every host has.
+    Cpu,
+    /// `CUDAExecutionProvider`. Hosts without it never ask for these kernels, and don't mind that they are there.
+    #[cfg(feature = "cuda")]
+    Cuda,
+}
+
+impl Provider {
+    pub(crate) const ALL: &[Provider] = &[
+        Provider::Cpu,
+        #[cfg(feature = "cuda")]
+        Provider::Cuda,
+    ];
+
+    /// As ONNX Runtime calls it; null is the CPU.
+    fn name(self) -> *const c_char {
+        match self {
+            Provider::Cpu => null(),
+            #[cfg(feature = "cuda")]
+            Provider::Cuda => c"CUDAExecutionProvider".as_ptr(),
+        }
+    }
+}
+
+/// What a registration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Variant {
+    pub(crate) operator: Operator,
+    pub(crate) provider: Provider,
+    pub(crate) logits: DataType,
+    pub(crate) labels: DataType,
+}
+
+impl Variant {
+    /// Every operator for every provider and pair of types.
+    pub(crate) fn all() -> impl Iterator<Item = Variant> {
+        Provider::ALL.iter().flat_map(|&provider| {
+            Operator::ALL.into_iter().flat_map(move |operator| {
+                LOGITS_TYPES.into_iter().flat_map(move |logits| {
+                    LABEL_TYPES.into_iter().map(move |labels| Variant { operator, provider, logits, labels })
+                })
+            })
+        })
+    }
+}
+
+/// What a host may be offered; by its version, see plugin.rs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abilities {
+    /// a shape callback
+    pub(crate) shapes: bool,
+    /// outputs in the memory of inputs
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU kernels work on slices, which never alias"))]
+    pub(crate) in_place: bool,
+}
+
+/// One registration in one host. ONNX Runtime holds a pointer to its head.
 #[repr(C)]
 pub(crate) struct Op {
-    callbacks: OrtCustomOp,
+    callbacks: CustomOp,
     pub(crate) host: Host,
-    pub(crate) operator: Operator,
-    logits: DataType,
-    labels: DataType,
+    variant: Variant,
     name: CString,
 }
 
 impl Op {
-    /// `with_shapes`: whether to offer a shape callback; see `takes_shape_callback` in plugin.rs.
-    pub(crate) fn new(host: Host, operator: Operator, logits: DataType, labels: DataType, with_shapes: bool) -> Op {
-        let name = CString::new(operator.name()).unwrap_or_default();
-        Op { callbacks: callbacks(with_shapes), host, operator, logits, labels, name }
+    pub(crate) fn new(host: Host, variant: Variant, abilities: Abilities) -> Op {
+        let name = CString::new(variant.operator.name()).unwrap_or_default();
+        Op { callbacks: callbacks(variant, abilities), host, variant, name }
+    }
+
+    pub(crate) fn operator(&self) -> Operator {
+        self.variant.operator
     }
 
     pub(crate) fn as_custom_op(&self) -> *const OrtCustomOp {
@@ -148,38 +207,43 @@ impl Op {
 
     fn data_type(&self, slot: &Slot) -> DataType {
         match slot.kind {
-            SlotType::Logits => self.logits,
-            SlotType::Labels => self.labels,
+            SlotType::Logits => self.variant.logits,
+            SlotType::Labels => self.variant.labels,
             SlotType::Float => DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
         }
     }
 }
 
-fn callbacks(with_shapes: bool) -> OrtCustomOp {
-    // fields of later layouts, where cargo unified them in, stay null: `version` says that they are not there
-    // SAFETY: an OrtCustomOp of zeros is a version 0 and null callbacks, all valid.
-    let mut op: OrtCustomOp = unsafe { std::mem::zeroed() };
-    op.version = LAYOUT_VERSION;
-    op.GetName = Some(get_name);
-    op.GetExecutionProviderType = Some(get_execution_provider);
-    op.GetInputTypeCount = Some(get_input_count);
-    op.GetInputType = Some(get_input_type);
-    op.GetInputCharacteristic = Some(get_input_characteristic);
-    op.GetInputMemoryType = Some(get_input_memory_type);
-    op.GetOutputTypeCount = Some(get_output_count);
-    op.GetOutputType = Some(get_output_type);
-    op.GetOutputCharacteristic = Some(get_output_characteristic);
-    op.GetVariadicInputMinArity = Some(one);
-    op.GetVariadicInputHomogeneity = Some(one);
-    op.GetVariadicOutputMinArity = Some(one);
-    op.GetVariadicOutputHomogeneity = Some(one);
-    op.GetStartVersion = Some(get_start_version);
-    op.GetEndVersion = Some(get_end_version);
-    op.CreateKernelV2 = Some(create_kernel);
-    op.KernelComputeV2 = Some(compute);
-    op.KernelDestroy = Some(destroy_kernel);
-    op.InferOutputShapeFn = if with_shapes { Some(shapes::infer) } else { None };
-    op
+fn callbacks(variant: Variant, abilities: Abilities) -> CustomOp {
+    let op = CustomOp {
+        GetName: Some(get_name),
+        GetExecutionProviderType: Some(get_execution_provider),
+        GetInputTypeCount: Some(get_input_count),
+        GetInputType: Some(get_input_type),
+        GetInputCharacteristic: Some(get_input_characteristic),
+        GetInputMemoryType: Some(get_input_memory_type),
+        GetOutputTypeCount: Some(get_output_count),
+        GetOutputType: Some(get_output_type),
+        GetOutputCharacteristic: Some(get_output_characteristic),
+        GetVariadicInputMinArity: Some(one),
+        GetVariadicInputHomogeneity: Some(one),
+        GetVariadicOutputMinArity: Some(one),
+        GetVariadicOutputHomogeneity: Some(one),
+        GetStartVersion: Some(get_start_version),
+        GetEndVersion: Some(get_end_version),
+        CreateKernelV2: Some(create_kernel),
+        KernelComputeV2: Some(compute),
+        KernelDestroy: Some(destroy_kernel),
+        InferOutputShapeFn: abilities.shapes.then_some(shapes::infer),
+        ..CustomOp::empty(LAYOUT_17)
+    };
+    match variant.provider {
+        Provider::Cpu => op,
+        #[cfg(feature = "cuda")]
+        Provider::Cuda if abilities.in_place => in_place::offered(variant.operator, op),
+        #[cfg(feature = "cuda")]
+        Provider::Cuda => op,
+    }
 }
 
 // The callbacks below that give a plain value cannot panic: they index with `get`.
@@ -189,31 +253,31 @@ unsafe extern "system" fn get_name(op: *const OrtCustomOp) -> *const c_char {
     unsafe { Op::of(op) }.name.as_ptr()
 }
 
-/// Null is the CPU.
-unsafe extern "system" fn get_execution_provider(_: *const OrtCustomOp) -> *const c_char {
-    null()
+unsafe extern "system" fn get_execution_provider(op: *const OrtCustomOp) -> *const c_char {
+    // SAFETY: as in `get_name`.
+    unsafe { Op::of(op) }.variant.provider.name()
 }
 
 unsafe extern "system" fn get_input_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as in `get_name`.
-    unsafe { Op::of(op) }.operator.inputs().len()
+    unsafe { Op::of(op) }.operator().inputs().len()
 }
 
 unsafe extern "system" fn get_output_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as in `get_name`.
-    unsafe { Op::of(op) }.operator.outputs().len()
+    unsafe { Op::of(op) }.operator().outputs().len()
 }
 
 unsafe extern "system" fn get_input_type(op: *const OrtCustomOp, index: usize) -> DataType {
     // SAFETY: as in `get_name`.
     let op = unsafe { Op::of(op) };
-    data_type(op, op.operator.inputs(), index)
+    data_type(op, op.operator().inputs(), index)
 }
 
 unsafe extern "system" fn get_output_type(op: *const OrtCustomOp, index: usize) -> DataType {
     // SAFETY: as in `get_name`.
     let op = unsafe { Op::of(op) };
-    data_type(op, op.operator.outputs(), index)
+    data_type(op, op.operator().outputs(), index)
 }
 
 fn data_type(op: &Op, slots: &[Slot], index: usize) -> DataType {
@@ -222,12 +286,12 @@ fn data_type(op: &Op, slots: &[Slot], index: usize) -> DataType {
 
 unsafe extern "system" fn get_input_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
     // SAFETY: as in `get_name`.
-    characteristic(unsafe { Op::of(op) }.operator.inputs(), index)
+    characteristic(unsafe { Op::of(op) }.operator().inputs(), index)
 }
 
 unsafe extern "system" fn get_output_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
     // SAFETY: as in `get_name`.
-    characteristic(unsafe { Op::of(op) }.operator.outputs(), index)
+    characteristic(unsafe { Op::of(op) }.operator().outputs(), index)
 }
 
 fn characteristic(slots: &[Slot], index: usize) -> Characteristic {
@@ -237,6 +301,8 @@ fn characteristic(slots: &[Slot], index: usize) -> Characteristic {
     }
 }
 
+/// Where the provider computes. On CUDA that is so for single numbers (dloss, bonus_weight) as well: a kernel that had
+/// them on the host would wait for the device before each launch.
 unsafe extern "system" fn get_input_memory_type(_: *const OrtCustomOp, _: usize) -> OrtMemType {
     OrtMemType::OrtMemTypeDefault
 }
@@ -265,9 +331,9 @@ unsafe extern "system" fn create_kernel(
     guard(op.host, || {
         // SAFETY: `info` is the host's and valid during this call.
         let node = unsafe { NodeInfo::new(op.host, info) };
-        let loss = attributes::read(&node).map_err(|failure| at_node(op.operator, &node, failure))?;
-        let compute = kernel::for_types(op.logits, op.labels)?;
-        let made = Box::new(Kernel { host: op.host, operator: op.operator, loss, compute });
+        let loss = attributes::read(&node).map_err(|failure| at_node(op.operator(), &node, failure))?;
+        let compute = kernel::for_variant(op.variant)?;
+        let made = Box::new(Kernel { host: op.host, operator: op.operator(), loss, compute });
         // SAFETY: `kernel` is where the host wants the pointer; it comes back in `compute` and `destroy_kernel`.
         unsafe { *kernel = Box::into_raw(made).cast() };
         Ok(())

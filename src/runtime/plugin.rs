@@ -8,17 +8,22 @@ use ort_sys::{OrtApi, OrtApiBase, OrtCustomOpDomain, OrtErrorCode, OrtSessionOpt
 
 use super::abi::{API_VERSION, Failure, Host, create_status, guard, ort_call};
 use super::library::{OLDEST, Version};
-use super::ops::{DOMAIN_NAME, LABEL_TYPES, LOGITS_TYPES, Op, Operator};
+use super::ops::{Abilities, DOMAIN_NAME, Op, Variant};
 
 /// Marks session options that have the operators, so that registering twice does nothing the second time. Without the
 /// mark ONNX Runtime refuses to make the session: "Domain already set in registry".
 const REGISTERED_KEY: &CStr = c"ai.elonnx.registered";
 const REGISTERED_VALUE: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
-/// Whether a host may be given a shape callback. Hosts before 1.24 crash while they make the session where a node leaves
-/// an optional input out by an empty name and the operator has such a callback.
-fn takes_shape_callback(host: Version) -> bool {
-    host >= Version { major: 1, minor: 24, patch: 0 }
+/// What a host may be offered.
+fn abilities(host: Version) -> Abilities {
+    Abilities {
+        // hosts before 1.24 crash while they make the session where a node leaves an optional input out by an empty name
+        // and the operator has such a callback
+        shapes: host >= Version { major: 1, minor: 24, patch: 0 },
+        // hosts before 1.18 refuse a struct that has the fields for it
+        in_place: host >= Version { major: 1, minor: 18, patch: 0 },
+    }
 }
 
 /// From the text of the host; what cannot be read counts as the oldest.
@@ -75,12 +80,8 @@ fn make_domain(host: Host, version: Version) -> Result<Domain, Failure> {
     // SAFETY: the name is NUL-terminated; the host copies it.
     unsafe { ort_call!(host, CreateCustomOpDomain(DOMAIN_NAME.as_ptr(), &mut domain)) }?;
     let domain = NonNull::new(domain).ok_or_else(|| Failure::Internal("elonnx: the host made no domain".to_owned()))?;
-    let operators: Box<[Op]> = Operator::ALL
-        .into_iter()
-        .flat_map(|operator| LOGITS_TYPES.map(|logits| (operator, logits)))
-        .flat_map(|(operator, logits)| LABEL_TYPES.map(|labels| (operator, logits, labels)))
-        .map(|(operator, logits, labels)| Op::new(host, operator, logits, labels, takes_shape_callback(version)))
-        .collect();
+    let abilities = abilities(version);
+    let operators: Box<[Op]> = Variant::all().map(|variant| Op::new(host, variant, abilities)).collect();
     for op in operators.iter() {
         // SAFETY: the operators are boxed, and kept with the domain: their addresses stay.
         if let Err(failure) = unsafe { ort_call!(host, CustomOpDomain_Add(domain.as_ptr(), op.as_custom_op())) } {
@@ -147,12 +148,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shape_callback_is_for_hosts_from_1_24_on() {
-        for old in ["1.9.0", "1.17.3", "1.23.2"] {
-            assert!(!takes_shape_callback(parse_version(old)), "{old}");
+    fn what_a_host_is_offered_depends_on_its_version() {
+        let offered = |text| {
+            let abilities = abilities(parse_version(text));
+            (abilities.shapes, abilities.in_place)
+        };
+        for oldest in ["1.9.0", "1.17.3"] {
+            assert_eq!(offered(oldest), (false, false), "{oldest}");
+        }
+        for old in ["1.18.0", "1.23.2"] {
+            assert_eq!(offered(old), (false, true), "{old}");
         }
         for new in ["1.24.1", "1.100.0", "2.0.0", "1.31.0-dev"] {
-            assert!(takes_shape_callback(parse_version(new)), "{new}");
+            assert_eq!(offered(new), (true, true), "{new}");
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
 /// `context` must be valid.
 unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     let host = op.host;
-    let first = if op.operator == Operator::Gradient { 1 } else { 0 };
+    let first = if op.operator() == Operator::Gradient { 1 } else { 0 };
     // SAFETY: the caller's.
     let logits = unsafe { input(host, context, first) }?;
     // an unknown shape looks like that of a scalar, which logits never are
@@ -68,7 +68,7 @@ unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(
     // vector), and its API 17 doesn't tell how many outputs the node has. So not the margin of the loss, which comes last.
     // SAFETY: the caller's; the names are from inputs of the same context.
     unsafe {
-        match op.operator {
+        match op.operator() {
             Operator::Loss => set_output(host, context, 0, &loss)?,
             Operator::Gradient => set_output(host, context, 0, &logits)?,
             Operator::LossAndGradient => {

@@ -1,0 +1,3 @@
+#include "element.cuh"
+typedef bf16 Logits;
+#include "kernels.cuh"

@@ -1,0 +1,3 @@
+#include "element.cuh"
+typedef f16 Logits;
+#include "kernels.cuh"

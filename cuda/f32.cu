@@ -1,0 +1,2 @@
+typedef float Logits;
+#include "kernels.cuh"

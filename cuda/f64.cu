@@ -1,0 +1,3 @@
+#define ONLY_PLAIN
+typedef double Logits;
+#include "kernels.cuh"
