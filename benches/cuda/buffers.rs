@@ -1,7 +1,5 @@
 //! The memory that everything works on.
 
-use elonnx::loss::Element;
-
 use crate::device::{Device, Memory, Outcome};
 use crate::dtype::Dtype;
 use crate::options::Dims;
@@ -60,6 +58,14 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
     (sum - 2.0) * 2.0 * 3f64.sqrt()
 }
 
+/// A GPU that is too small for a shape.
+#[derive(Debug, thiserror::Error)]
+#[error("needs {} MiB of memory, {} MiB are free: skipped", .needed >> 20, .free >> 20)]
+pub struct TooSmall {
+    needed: usize,
+    free: usize,
+}
+
 impl<T: Dtype> Buffers<T> {
     /// # Errors
     /// A GPU with too little memory; errors of the driver.
@@ -68,7 +74,7 @@ impl<T: Dtype> Buffers<T> {
         let count = (4 * device.facts.l2_bytes).div_ceil(bytes).max(2);
         let (needed, free) = (2 * count * bytes, device.facts.free_bytes);
         if needed > free {
-            return Err(format!("needs {} MiB of memory; {} MiB are free", needed >> 20, free >> 20).into());
+            return Err(TooSmall { needed, free }.into());
         }
         let drawn = Drawn::new(dims);
         let slots = (0..count).map(|_| Slot::new(device, dims, &drawn)).collect::<Outcome<_>>()?;

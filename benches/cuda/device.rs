@@ -119,9 +119,7 @@ impl Device {
     ) -> Outcome<()> {
         let parameters = parameters.as_mut_ptr();
         // SAFETY: the caller's.
-        unsafe {
-            cuda!(cuLaunchKernel(kernel.0, blocks, 1, 1, threads, 1, 1, 0, self.stream, parameters, null_mut()))
-        }
+        unsafe { cuda!(cuLaunchKernel(kernel.0, blocks, 1, 1, threads, 1, 1, 0, self.stream, parameters, null_mut())) }
     }
 
     /// In stream order.
@@ -231,6 +229,17 @@ impl Drop for Graph {
     }
 }
 
+type ElapsedTime = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+
+/// cudarc has it only by the name that drivers before CUDA 12.8 lack.
+fn elapsed_time() -> Outcome<ElapsedTime> {
+    // SAFETY: the library is loaded already; a function of cuda.h with that signature.
+    unsafe {
+        let library = std::mem::ManuallyDrop::new(libloading::Library::new("libcuda.so.1")?);
+        Ok(*library.get::<ElapsedTime>(b"cuEventElapsedTime\0")?)
+    }
+}
+
 struct Event(sys::CUevent);
 
 impl Event {
@@ -252,7 +261,7 @@ impl Event {
         // SAFETY: both events are recorded.
         unsafe {
             cuda!(cuEventSynchronize(self.0))?;
-            cuda!(cuEventElapsedTime(&mut milliseconds, begin.0, self.0))?;
+            status("cuEventElapsedTime", elapsed_time()?(&mut milliseconds, begin.0, self.0))?;
         }
         Ok(f64::from(milliseconds) / 1e3)
     }

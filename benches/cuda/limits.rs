@@ -10,8 +10,8 @@ const PTX: &str = include_str!("limits.ptx");
 const THREADS: u32 = 512;
 /// Blocks for each multiprocessor: as many as fit at once, and more, that take turns.
 const BLOCKS: [u32; 5] = [1, 2, 3, 4, 16];
-const BYTES_PER_LINE: usize = 16;
-/// What all lines of `read` together would have to be for it to write something.
+const BYTES_PER_VECTOR: usize = 16;
+/// What all vectors of `read` together would have to be for it to write something.
 const NEVER: u32 = 0x5EED_0000;
 
 /// The kernels of limits.cu, and how to launch them.
@@ -59,39 +59,39 @@ impl Limits {
         Ok(Limits { read, copy, sink: Memory::new(4)?, multiprocessors })
     }
 
-    /// Logits are read, or copied to the gradient. What does not fill a line of 16 bytes at the end is left out.
+    /// Logits are read, or copied to the gradient. What does not fill a vector of 16 bytes at the end is left out.
     pub fn run(&self, device: &Device, way: Way, slot: &Slot) -> Outcome<()> {
         let (mut from, mut to, mut sink) = (slot.logits.address, slot.dlogits.address, self.sink.address);
-        let (mut lines, mut never) = ((slot.logits.bytes / BYTES_PER_LINE) as u64, NEVER);
+        let (mut vectors, mut never) = ((slot.logits.bytes / BYTES_PER_VECTOR) as u64, NEVER);
         let from = pointer(&mut from);
         match way {
             Way::Memcpy => device.copy(slot.logits.address, slot.dlogits.address, slot.logits.bytes),
             // SAFETY: the parameters of the kernels in limits.cu; the slot lives as long as what is launched on it.
             Way::Read(blocks) => unsafe {
-                let parameters = &mut [from, pointer(&mut lines), pointer(&mut never), pointer(&mut sink)];
+                let parameters = &mut [from, pointer(&mut vectors), pointer(&mut never), pointer(&mut sink)];
                 device.launch(&self.read, blocks * self.multiprocessors, THREADS, parameters)
             },
             // SAFETY: as above.
             Way::Copy(blocks) => unsafe {
-                let parameters = &mut [from, pointer(&mut lines), pointer(&mut to)];
+                let parameters = &mut [from, pointer(&mut vectors), pointer(&mut to)];
                 device.launch(&self.copy, blocks * self.multiprocessors, THREADS, parameters)
             },
         }
     }
 
-    /// Whether copying copies and reading reads to the end.
+    /// Whether copying copies.
     ///
     /// # Errors
     /// What is wrong.
     pub fn check(&self, device: &Device, slot: &Slot) -> Outcome<()> {
-        let lines = slot.logits.bytes / BYTES_PER_LINE * BYTES_PER_LINE;
+        let copied = slot.logits.bytes / BYTES_PER_VECTOR * BYTES_PER_VECTOR;
         for way in Way::copying() {
             device.fill(&slot.dlogits, 0xA5)?;
             self.run(device, way, slot)?;
             device.wait()?;
-            let last = lines.saturating_sub(1 << 20);
+            let last = copied.saturating_sub(1 << 20);
             for first in [0, last] {
-                let count = lines.min(1 << 20);
+                let count = copied.min(1 << 20);
                 if slot.logits.read::<u8>(first, count)? != slot.dlogits.read::<u8>(first, count)? {
                     return Err(format!("{} does not copy", way.name()).into());
                 }

@@ -16,7 +16,7 @@ mod direct;
 #[path = "../kernels/dtype.rs"]
 mod dtype;
 #[path = "../../tests/cuda/host/mod.rs"]
-#[allow(dead_code, reason = "tests ask it for more")]
+#[allow(dead_code, unused_imports, reason = "tests ask it for more")]
 mod host;
 mod limits;
 mod measure;
@@ -30,6 +30,7 @@ use std::path::Path;
 use clap::Parser;
 use half::{bf16, f16};
 
+use buffers::TooSmall;
 use device::{Device, Outcome};
 use options::{Dims, DtypeName, Options};
 use table::Record;
@@ -56,7 +57,7 @@ fn main() -> Outcome<()> {
         for &dtype in &options.dtype {
             match measure(&options, &device, dims, dtype) {
                 Ok(found) => rows.extend(found),
-                Err(error) if Memory::is_short(&*error) => println!("[{}, {}] {dtype}: {error}", dims.rows, dims.classes),
+                Err(error) if error.is::<TooSmall>() => eprintln!("[{}, {}] {dtype}: {error}", dims.rows, dims.classes),
                 Err(error) => return Err(format!("[{}, {}] {dtype}: {error}", dims.rows, dims.classes).into()),
             }
         }

@@ -51,8 +51,7 @@ pub fn measure<T: Dtype + Type>(options: &Options, device: &Device, dims: Dims) 
     limits.check(device, &buffers.slots[0])?;
     // the checks are done with the gradients; the margins stay for the backward pass
     let rounds = Rounds { device, buffers: &buffers, operators: &operators, limits: &limits, at: Cell::new(0) };
-    let (seconds, least) =
-        if options.standin { (0.0, 1) } else { (options.seconds, LEAST_ROUNDS) };
+    let (seconds, least) = if options.standin { (0.0, 1) } else { (options.seconds, LEAST_ROUNDS) };
     let mut entries = Vec::new();
     for ways in [Way::reading().collect::<Vec<_>>(), Way::copying().collect()] {
         entries.extend(rounds.heat(ways)?);

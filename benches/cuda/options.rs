@@ -43,7 +43,9 @@ impl FromStr for Dims {
         let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
         match numbers.as_deref() {
             Ok(&[rows, classes]) if rows > 0 && classes > 1 => Ok(Dims { rows, classes }),
-            _ => Err("wants rows and classes with a comma between them, at least two classes, as 8192,50257".to_owned()),
+            _ => {
+                Err("wants rows and classes with a comma between them, at least two classes, as 8192,50257".to_owned())
+            }
         }
     }
 }
@@ -74,16 +76,8 @@ impl Options {
         if !self.shapes.is_empty() {
             return self.shapes.clone();
         }
-        [
-            (32_768, 256),
-            (32_768, 1024),
-            (16_384, 4096),
-            (8192, 32_000),
-            (8192, 50_257),
-            (8192, 50_256),
-            (8192, 128_256),
-        ]
-        .map(|(rows, classes)| Dims { rows, classes })
-        .to_vec()
+        [(32_768, 256), (32_768, 1024), (16_384, 4096), (8192, 32_000), (8192, 50_257), (8192, 50_256), (8192, 128_256)]
+            .map(|(rows, classes)| Dims { rows, classes })
+            .to_vec()
     }
 }
