@@ -64,11 +64,11 @@ def test_without_a_gpu_it_says_so_and_is_content(gpu_check, run, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["nothing"], "no step nothing; there are: correctness, sanitizer, session, bench, report"),
-    (["--bundle", "/nowhere"], "no folder /nowhere; `tools/gpu_check bundle /nowhere` makes it"),
+    (["nothing"], "no step nothing; there are: doctor, correctness, sanitizer, session, bench, report"),
+    (["--bundle", "/nowhere"], "no file /nowhere; `tools/gpu_check bundle /nowhere` makes it"),
     (["bench", "--write"], "--write goes with the step report"),
     (["--shape", "4,1"], "4,1: write ROWS,CLASSES with at least 2 classes"),
-    (["bundle", "a", "b"], "bundle takes one folder"),
+    (["bundle", "a"], "bundle takes a file to write, whose name ends in .tar.xz"),
 ])
 def test_options_that_make_no_sense_get_a_sentence(run, arguments, sentence):
     code, said = run(*arguments)
@@ -85,14 +85,26 @@ def test_a_program_that_is_not_there_is_named(run, with_gpu, tmp_path):
     assert code == 1 and f"no file {tmp_path / 'gone'} (--tests)" in said
 
 
-def test_correctness_runs_the_program_of_the_bundle_on_the_gpu(run, with_gpu, tmp_path):
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    suite(bundle)
-    code, said = run("correctness", "--bundle", bundle, "--output", tmp_path / "out")
+def test_correctness_runs_the_program_that_is_named(run, with_gpu, tmp_path):
+    code, said = run("correctness", "--tests", suite(tmp_path), "--output", tmp_path / "out")
     assert code == 0 and "correctness: passed: 3 tests" in said
     saved = json.loads((tmp_path / "out" / "correctness.json").read_text())
     assert saved["result"] == "passed" and saved["tests"]["passed"] == 3 and saved["gpu"]["name"] == MADE_UP
+
+
+def doctor_says(folder, problem=None, device_problem=None):
+    device = {"name": MADE_UP, "compute_capability": "9.0", "problem": device_problem}
+    driver = None if problem else {"cuda_version": "12.0", "devices": [device]}
+    return program(folder / "elonnx", json.dumps({"report": {"cuda": {"driver": driver, "problem": problem}}}))
+
+
+def test_doctor_wants_kernels_that_load(run, with_gpu, tmp_path):
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path), "--output", tmp_path)
+    assert code == 0 and f"all kernels load on {MADE_UP} (9.0)" in said
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path, device_problem="too old"), "--output", tmp_path)
+    assert code == 1 and f"doctor: FAILED: {MADE_UP}: too old" in said
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path, problem="no driver"), "--output", tmp_path)
+    assert code == 1 and "doctor: FAILED: no driver" in said
 
 
 @pytest.mark.parametrize("numbers, why", [
@@ -248,20 +260,28 @@ def test_clocks_are_read_from_nvidia_smi(gpu_check, tmp_path, monkeypatch):
     assert watch.facts["temperature_c"]["most"] == 41 and "power_w" not in watch.facts
 
 
-def test_a_bundle_holds_what_the_steps_ask_for(gpu_check, tmp_path, monkeypatch):
+def test_a_bundle_holds_what_the_steps_ask_for(gpu_check, run, with_gpu, tmp_path, monkeypatch):
     made = tmp_path / "made"
     made.mkdir()
-    given = {}
-    for key in ("tests", "bench", "elonnx", "plugin"):
-        given[key] = made / f"any-{key}"
-        given[key].write_bytes(b"#!/bin/sh\n")
+    given = {"tests": suite(made), "elonnx": doctor_says(made)}
+    for key in ("bench", "plugin"):
+        given[key] = program(made / key, "")
     monkeypatch.setattr(gpu_check.bundle, "add_sanitizer", lambda folder: None)
+    # programs of the test are scripts, which strip does not know
     monkeypatch.setattr(gpu_check.bundle.shutil, "which", lambda name: None)
-    folder = tmp_path / "bundle"
-    sizes = gpu_check.bundle.make(folder, gpu_check.programs.Programs(given))
-    assert set(sizes) == {"cuda_tests", "cuda_bench", "elonnx", gpu_check.programs.PLUGIN}
-    tools = gpu_check.programs.Programs({}, folder)
-    assert tools.path("tests") == folder / "cuda_tests" and tools.path("plugin").name == gpu_check.programs.PLUGIN
+    archive = tmp_path / "bundle.tar.xz"
+    options = [part for key, path in given.items() for part in (f"--{key}", path)]
+    code, said = run("bundle", archive, *options)
+    assert code == 0 and all(name in said for name in ("cuda_tests", "cuda_bench", "elonnx", gpu_check.programs.PLUGIN))
+    code, said = run("doctor", "correctness", "--bundle", archive, "--output", tmp_path / "out")
+    assert code == 0 and "correctness: passed: 3 tests" in said and "doctor: passed" in said
+
+
+def test_a_file_that_is_no_bundle_gets_a_sentence(run, with_gpu, tmp_path):
+    archive = tmp_path / "bundle.tar.xz"
+    archive.write_bytes(b"junk")
+    code, said = run("correctness", "--bundle", archive, "--output", tmp_path)
+    assert code == 1 and "bundle.tar.xz is no bundle" in said
 
 
 def test_shapes_are_rows_and_classes(gpu_check):

@@ -7,7 +7,7 @@ import outcome
 
 BEGIN = "<!-- tools/gpu_check report --write: begin -->\n"
 END = "<!-- tools/gpu_check report --write: end -->\n"
-STEPS = ["correctness", "sanitizer", "session", "bench"]
+STEPS = ["doctor", "correctness", "sanitizer", "session", "bench"]
 PASSES = ["forward", "backward", "fused"]
 BOTH = "forward + backward"
 
