@@ -18,7 +18,7 @@ KERNEL THREADS(128, 4) rows8_gradient(Problem p) { rows_in_registers<Logits, 8, 
 
 KERNEL THREADS(512, 2) stream_forward(Problem p) { long_rows_forward<Logits>(p); }
 KERNEL THREADS(512, 2) staged_gradient(Problem p) { long_rows_gradient<Logits, InShared<Logits>>(p); }
-KERNEL THREADS(512, 2) two_pass_gradient(Problem p) { long_rows_gradient<Logits, InGlobal<Logits>>(p); }
+KERNEL THREADS(1024, 1) two_pass_gradient(Problem p) { long_rows_gradient<Logits, InGlobal<Logits>>(p); }
 
 KERNEL THREADS(128, 4) smooth_few(Problem p) { smooth<Logits, double, ThreadTeam>(p); }
 #endif
