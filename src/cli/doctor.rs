@@ -10,7 +10,7 @@ use super::exit::WrongInput;
 use super::lib;
 use super::output::{Page, print};
 use crate::loss::Isa;
-use crate::runtime::library::driver::{CudaDriver, cuda_driver};
+use crate::runtime::library::driver::{CudaDevice, CudaDriver, cuda_driver};
 use crate::runtime::library::python::{Interpreter, interpreters};
 use crate::runtime::library::registration::registers;
 use crate::runtime::library::{self, Candidate, ENVIRONMENT_VARIABLE, LibraryError, Origin, Version};
@@ -20,7 +20,8 @@ const ENTRY: &str = "RegisterCustomOps";
 
 /// Show what elonnx finds on this machine and what is missing
 ///
-/// The plugin, every ONNX Runtime library that was looked at, Python packages and the CUDA driver. Writes nothing.
+/// The plugin, every ONNX Runtime library that was looked at, Python packages, the CUDA driver and whether the kernels load
+/// on its devices. Writes nothing.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// ONNX Runtime library, or the folder that holds it, to look at first
@@ -238,9 +239,7 @@ impl Findings {
         page.blank();
         page.heading("CUDA");
         match &self.cuda {
-            Ok(driver) => {
-                page.row("ok", &format!("driver for CUDA {}: {}", driver.cuda_version, driver.devices.join(", ")))
-            }
+            Ok(driver) => show_devices(driver, page),
             Err(problem) => page.row("no", problem),
         }
 
@@ -253,6 +252,19 @@ impl Findings {
         page.heading("What to do");
         for Advice { missing, advice } in advice {
             page.whole_row(missing, &advice);
+        }
+    }
+}
+
+fn show_devices(driver: &CudaDriver, page: &mut Page) {
+    let usable = driver.devices.iter().any(|device| device.problem.is_none());
+    page.row(if usable { "ok" } else { "no" }, &format!("driver for CUDA {}", driver.cuda_version));
+    for (index, CudaDevice { name, compute_capability, problem }) in driver.devices.iter().enumerate() {
+        let label = format!("device {index}");
+        let device = format!("{name}, compute capability {compute_capability}");
+        match problem {
+            None => page.row(&label, &format!("{device}: the kernels load")),
+            Some(problem) => page.warning_row(&label, &format!("{device}: {problem}")),
         }
     }
 }
@@ -336,6 +348,34 @@ CUDA
 Nothing is missing.
 ";
         assert_eq!(text.split_once("\n\n").unwrap().1, expected);
+    }
+
+    #[test]
+    fn devices_are_shown_with_whether_the_kernels_load() {
+        let device = |name: &str, capability: &str, problem: Option<&str>| CudaDevice {
+            name: name.to_owned(),
+            compute_capability: capability.to_owned(),
+            problem: problem.map(str::to_owned),
+        };
+        let driver = |devices| Ok(CudaDriver { cuda_version: "12.4".to_owned(), devices });
+        let old = device("Tesla T4", "7.5", Some("they need compute capability 8.0"));
+        let mut findings = complete();
+        findings.cuda = driver(vec![device("NVIDIA H100 PCIe", "9.0", None), old.clone()]);
+        let text = shown(&findings);
+        let expected = "\
+CUDA
+  ok          driver for CUDA 12.4
+  device 0    NVIDIA H100 PCIe, compute capability 9.0: the kernels
+              load
+  device 1    Tesla T4, compute capability 7.5: they need compute
+              capability 8.0
+";
+        assert!(text.contains(expected), "{text}");
+        let cuda = &findings.object()["report"]["cuda"];
+        assert_eq!(cuda["driver"]["devices"][0]["problem"], serde_json::Value::Null);
+        assert_eq!(cuda["driver"]["devices"][1]["compute_capability"], "7.5");
+        findings.cuda = driver(vec![old]);
+        assert!(shown(&findings).contains("CUDA\n  no          driver for CUDA 12.4\n"));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! * [`context`], [`module`], [`scratch`]: what is made once per context, element type and stream;
 //! * [`driver`]: the functions of libcuda, if there is one.
 //!
+//! [`survey`] tells `elonnx doctor` what is there.
+//!
 //! Nothing here waits for the device, so the operators can be captured into a CUDA graph, but not in the first run on a
 //! stream, which loads modules and allocates. Registering the operators does not touch the driver: the plugin is the
 //! same where there is none.
@@ -23,5 +25,7 @@ mod plan;
 mod problem;
 mod scratch;
 mod stream;
+mod survey;
 
 pub(crate) use kernel::for_types;
+pub(crate) use survey::survey;
