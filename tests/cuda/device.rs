@@ -145,7 +145,7 @@ impl Device {
                 ok(sys::cuDevicePrimaryCtxRetain(&mut context, ordinal));
                 ok(sys::cuCtxPushCurrent_v2(context));
             } else {
-                ok(sys::cuCtxCreate_v2(&mut context, 0, ordinal));
+                ok(sys::cuCtxCreate_v4(&mut context, null_mut(), 0, ordinal));
             }
             ok(sys::cuStreamCreate(&mut stream, NON_BLOCKING));
             ok(sys::cuCtxPopCurrent_v2(&mut own));

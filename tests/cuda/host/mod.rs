@@ -77,15 +77,15 @@ impl Host {
     }
 
     /// The kernels for this provider.
-    pub fn operators<'a>(&'a self, provider: Option<&'a str>) -> impl Iterator<Item = &'a Operator> {
-        self.operators.iter().filter(move |operator| operator.provider.as_deref() == provider)
+    pub fn operators(&self, provider: Option<&str>) -> Vec<&Operator> {
+        self.operators.iter().filter(|operator| operator.provider.as_deref() == provider).collect()
     }
 
     /// Picks the registration as ONNX Runtime does: by name, types and provider.
     pub fn find(&self, provider: Option<&str>, name: &str, types: &[i32]) -> &Operator {
         let fits = |operator: &&Operator| operator.name == name && operator.input_types.starts_with(types);
         let provider_name = provider.unwrap_or("CPU");
-        self.operators(provider).find(fits).unwrap_or_else(|| panic!("no {name} for {types:?} on {provider_name}"))
+        self.operators(provider).into_iter().find(fits).unwrap_or_else(|| panic!("no {name} for {types:?} on {provider_name}"))
     }
 }
 

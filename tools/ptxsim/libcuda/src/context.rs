@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -130,6 +130,16 @@ unsafe extern "C" fn cuCtxCreate_v2(context: *mut usize, _flags: c_uint, device:
         // SAFETY: the caller's.
         unsafe { write(context, handle) }
     })
+}
+
+/// The name that headers from CUDA 13 on have; of the parameters none are served.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxCreate_v4(context: *mut usize, parameters: *const c_void, flags: c_uint, device: c_int) -> u32 {
+    if !parameters.is_null() {
+        return Code::ERROR_NOT_SUPPORTED.0;
+    }
+    // SAFETY: the caller's.
+    unsafe { cuCtxCreate_v2(context, flags, device) }
 }
 
 #[unsafe(no_mangle)]
