@@ -9,6 +9,9 @@ const DRAWN: usize = 1 << 21;
 /// A row of which the label is raised by so much has a probability near 1, whatever the others are.
 const RAISED: f64 = 3.0;
 
+/// Smaller shapes stay in the L2 cache in part.
+const MOST_SLOTS: usize = 1000;
+
 /// Logits, gradients, labels, losses and margins, `slots` times, together larger than four times the L2 cache.
 pub struct Buffers<T> {
     pub dims: Dims,
@@ -60,24 +63,27 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
 
 /// A GPU that is too small for a shape.
 #[derive(Debug, thiserror::Error)]
-#[error("needs {} MiB of memory, {} MiB are free: skipped", .needed >> 20, .free >> 20)]
+#[error("needs {} MiB of memory, the GPU has {} MiB: skipped", .needed >> 20, .there >> 20)]
 pub struct TooSmall {
     needed: usize,
-    free: usize,
+    there: usize,
 }
 
 impl<T: Dtype> Buffers<T> {
+    /// `few`: two slots, whatever the cache is.
+    ///
     /// # Errors
     /// A GPU with too little memory; errors of the driver.
-    pub fn new(device: &Device, dims: Dims) -> Outcome<Buffers<T>> {
+    pub fn new(device: &Device, dims: Dims, few: bool) -> Outcome<Buffers<T>> {
         let bytes = dims.rows * dims.classes * size_of::<T>();
-        let count = (4 * device.facts.l2_bytes).div_ceil(bytes).max(2);
-        let (needed, free) = (2 * count * bytes, device.facts.free_bytes);
-        if needed > free {
-            return Err(TooSmall { needed, free }.into());
+        let count = if few { 2 } else { (4 * device.facts.l2_bytes).div_ceil(bytes).clamp(2, MOST_SLOTS) };
+        let (needed, there) = (2 * count * bytes, device.facts.memory_bytes);
+        // some of it is taken by others
+        if needed > there / 10 * 9 {
+            return Err(TooSmall { needed, there }.into());
         }
         let drawn = Drawn::new(dims);
-        let slots = (0..count).map(|_| Slot::new(device, dims, &drawn)).collect::<Outcome<_>>()?;
+        let slots = (0..count).map(|_| Slot::new(dims, &drawn)).collect::<Outcome<_>>()?;
         Ok(Buffers { dims, slots, dloss: Memory::of(&[T::from_f64(1.0)])?, drawn })
     }
 
@@ -88,19 +94,13 @@ impl<T: Dtype> Buffers<T> {
 }
 
 impl Slot {
-    fn new<T: Dtype>(device: &Device, dims: Dims, drawn: &Drawn<T>) -> Outcome<Slot> {
-        let bytes = dims.rows * dims.classes * size_of::<T>();
+    fn new<T: Dtype>(dims: Dims, drawn: &Drawn<T>) -> Outcome<Slot> {
+        let elements = dims.rows * dims.classes;
+        let bytes = elements * size_of::<T>();
         let logits = Memory::new(bytes)?;
-        let once = size_of_val(&drawn.logits[..]);
-        logits.write(&drawn.logits)?;
-        let mut filled = once;
-        while filled < bytes {
-            // twice as much each time; a whole number of drawn rows, except at the end
-            let more = filled.min(bytes - filled);
-            device.copy(logits.address, logits.address + filled as u64, more)?;
-            filled += more;
+        for first in (0..elements).step_by(drawn.logits.len()) {
+            logits.write(first, &drawn.logits[..drawn.logits.len().min(elements - first)])?;
         }
-        device.wait()?;
         let labels: Vec<i64> = (0..dims.rows).map(|row| drawn.labels[row % drawn.rows()]).collect();
         Ok(Slot {
             logits,

@@ -29,7 +29,7 @@ pub struct Facts {
     pub name: String,
     pub multiprocessors: usize,
     pub l2_bytes: usize,
-    pub free_bytes: usize,
+    pub memory_bytes: usize,
 }
 
 /// The first GPU, its primary context (the one that ONNX Runtime uses) and a stream. The context stays current.
@@ -142,11 +142,11 @@ fn facts(device: sys::CUdevice) -> Outcome<Facts> {
         unsafe { cuda!(cuDeviceGetAttribute(&mut value, which, device)) }?;
         Ok(usize::try_from(value)?)
     };
-    let (mut name, mut free, mut total) = ([0; 256], 0, 0);
-    // SAFETY: writes at most 255 characters and a NUL; two numbers.
+    let (mut name, mut memory) = ([0; 256], 0);
+    // SAFETY: writes at most 255 characters and a NUL; one number.
     unsafe {
         cuda!(cuDeviceGetName(name.as_mut_ptr(), 255, device))?;
-        cuda!(cuMemGetInfo_v2(&mut free, &mut total))?;
+        cuda!(cuDeviceTotalMem_v2(&mut memory, device))?;
     }
     // SAFETY: NUL-terminated by the driver.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
@@ -154,7 +154,7 @@ fn facts(device: sys::CUdevice) -> Outcome<Facts> {
         name,
         multiprocessors: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         l2_bytes: attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
-        free_bytes: free,
+        memory_bytes: memory,
     })
 }
 
@@ -174,15 +174,16 @@ impl Memory {
 
     pub fn of<T: Copy>(values: &[T]) -> Outcome<Memory> {
         let memory = Memory::new(size_of_val(values))?;
-        memory.write(values)?;
+        memory.write(0, values)?;
         Ok(memory)
     }
 
-    /// Waits for the copy.
-    pub fn write<T: Copy>(&self, values: &[T]) -> Outcome<()> {
-        assert!(size_of_val(values) <= self.bytes);
+    /// From element `first` on. Waits for the copy.
+    pub fn write<T: Copy>(&self, first: usize, values: &[T]) -> Outcome<()> {
+        let start = first * size_of::<T>();
+        assert!(start + size_of_val(values) <= self.bytes);
         // SAFETY: as many bytes as the slice has, which fit.
-        unsafe { cuda!(cuMemcpyHtoD_v2(self.address, values.as_ptr().cast(), size_of_val(values))) }
+        unsafe { cuda!(cuMemcpyHtoD_v2(self.address + start as u64, values.as_ptr().cast(), size_of_val(values))) }
     }
 
     /// `count` elements from element `first` on. What the stream still writes must be waited for.

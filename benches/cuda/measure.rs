@@ -44,16 +44,19 @@ struct Entry {
 /// # Errors
 /// A wrong number; too little memory; errors of the driver.
 pub fn measure<T: Dtype + Type>(options: &Options, device: &Device, dims: Dims) -> Outcome<Vec<Record>> {
-    let buffers = Buffers::<T>::new(device, dims)?;
+    let buffers = Buffers::<T>::new(device, dims, options.standin)?;
     let (operators, limits) = (Operators::new::<T>(device)?, Limits::new(device)?);
     eprintln!("[{}, {}] {}, {} buffers", dims.rows, dims.classes, T::NAME, buffers.slots.len());
     check::passes(device, &operators, &buffers)?;
-    limits.check(device, &buffers.slots[0])?;
+    let (reading, copying): (Vec<Way>, Vec<Way>) = (Way::reading().collect(), Way::copying(options.standin).collect());
+    limits.check(device, &copying, &buffers.slots[0])?;
     // the checks are done with the gradients; the margins stay for the backward pass
-    let rounds = Rounds { device, buffers: &buffers, operators: &operators, limits: &limits, at: Cell::new(0) };
+    let most_calls = if options.standin { 1 } else { MOST_CALLS };
+    let rounds =
+        Rounds { device, buffers: &buffers, operators: &operators, limits: &limits, most_calls, at: Cell::new(0) };
     let (seconds, least) = if options.standin { (0.0, 1) } else { (options.seconds, LEAST_ROUNDS) };
     let mut entries = Vec::new();
-    for ways in [Way::reading().collect::<Vec<_>>(), Way::copying().collect()] {
+    for ways in [reading, copying] {
         entries.extend(rounds.heat(ways)?);
     }
     for pass in Pass::ALL {
@@ -107,6 +110,7 @@ struct Rounds<'a, T> {
     buffers: &'a Buffers<T>,
     operators: &'a Operators,
     limits: &'a Limits,
+    most_calls: usize,
     at: Cell<usize>,
 }
 
@@ -141,7 +145,7 @@ impl<T: Dtype + Type> Rounds<'_, T> {
     fn calls(&self) -> usize {
         let slots = self.buffers.slots.len();
         let of_bytes = SAMPLE_SECONDS * BYTES_PER_SECOND / (2 * self.buffers.bytes()) as f64;
-        (of_bytes as usize).clamp(1, MOST_CALLS).next_multiple_of(slots)
+        (of_bytes as usize).clamp(1, self.most_calls).next_multiple_of(slots)
     }
 
     fn call_all(&self, work: Work) -> Outcome<()> {
