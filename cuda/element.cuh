@@ -127,15 +127,21 @@ template <class T> DEVICE Vector absent() {
     return v;
 }
 
-// Takes element `at` out of a vector. All words are written: where the compiler sees a choice among them, it puts them
-// into local memory and indexes that.
-template <class T> DEVICE void remove(Vector &v, int at) {
-    const int per_word = 4 / (int)sizeof(T);
-    const u32 bits = per_word == 1 ? 0xffffffff : 0xffffu << at % per_word * 16;
-    const u32 word = sizeof(T) == 4 ? Element<T>::MINUS_INFINITY : Element<T>::MINUS_INFINITY * 0x10001u;
+// One element of a vector, to be taken out of it.
+template <class T> struct Place {
+    enum { PER_WORD = 4 / sizeof(T) };
+    u32 word, bits;
+
+    DEVICE explicit Place(u32 at)
+        : word(at / PER_WORD), bits(PER_WORD == 1 ? 0xffffffffu : 0xffffu << at % PER_WORD * 16) {}
+
+    // All words are written: where the compiler sees a choice among them, it puts them into local memory and indexes that.
+    DEVICE void remove_from(Vector &v) const {
+        const u32 nothing = PER_WORD == 1 ? Element<T>::MINUS_INFINITY : Element<T>::MINUS_INFINITY * 0x10001u;
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-        const u32 mask = k == at / per_word ? bits : 0;
-        v.words[k] = (v.words[k] & ~mask) | (word & mask);
+        for (u32 k = 0; k < 4; k++) {
+            const u32 mask = k == word ? bits : 0;
+            v.words[k] = (v.words[k] & ~mask) | (nothing & mask);
+        }
     }
-}
+};

@@ -16,9 +16,9 @@ KERNEL THREADS(128, 7) rows4_gradient(Problem p) { rows_in_registers<Logits, 4, 
 KERNEL THREADS(128, 4) rows8_forward(Problem p) { rows_in_registers<Logits, 8, false>(p); }
 KERNEL THREADS(128, 4) rows8_gradient(Problem p) { rows_in_registers<Logits, 8, true>(p); }
 
-KERNEL THREADS(512, 2) stream_forward(Problem p) { long_rows_forward<Logits>(p); }
-KERNEL THREADS(512, 2) staged_gradient(Problem p) { long_rows_gradient<Logits, InShared<Logits>>(p); }
-KERNEL THREADS(1024, 1) two_pass_gradient(Problem p) { long_rows_gradient<Logits, InGlobal<Logits>>(p); }
+KERNEL THREADS(256, 3) stream_forward(Problem p) { long_rows_forward<Logits>(p); }
+KERNEL THREADS(384, 2) staged_gradient(Problem p) { long_rows_gradient<Logits, InShared<Logits>>(p); }
+KERNEL THREADS(768, 1) two_pass_gradient(Problem p) { long_rows_gradient<Logits, InGlobal<Logits>>(p); }
 
 KERNEL THREADS(128, 4) smooth_few(Problem p) { smooth<Logits, double, ThreadTeam>(p); }
 #endif

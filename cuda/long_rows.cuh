@@ -52,7 +52,7 @@ template <class T, class Source> struct LongRow {
     DEVICE i32 vector_of_label() const {
         return label >= pieces.head && label < pieces.tail ? (label - pieces.head) / N : -1;
     }
-    DEVICE i32 place_of_label() const { return (label - pieces.head) % N; }
+    DEVICE u32 place_of_label() const { return (u32)(label - pieces.head) % N; }
 
     DEVICE float element(i32 i) const { return i == label ? -infinity<float>() : Element<T>::widen(row[i]); }
 
@@ -64,32 +64,48 @@ template <class T, class Source> struct LongRow {
         running.add(x);
     }
 
-    template <int COUNT> DEVICE void add(Running<float> &running, i32 first) const {
-        Vector v[COUNT];
+    template <int COUNT> struct Batch { Vector v[COUNT]; };
+
+    // Every blockDim.x-th vector from `first` on.
+    template <int COUNT> DEVICE Batch<COUNT> read(i32 first) const {
+        Batch<COUNT> batch;
 #pragma unroll
-        for (int j = 0; j < COUNT; j++) v[j] = source.at(first + j * (i32)blockDim.x);
+        for (int j = 0; j < COUNT; j++) batch.v[j] = source.at(first + j * (i32)blockDim.x);
+        return batch;
+    }
+
+    template <int COUNT> DEVICE void add(Running<float> &running, Batch<COUNT> batch, i32 first) const {
         const i32 special = vector_of_label();
         float x[COUNT * N];
 #pragma unroll
         for (int j = 0; j < COUNT; j++) {
-            if (first + j * (i32)blockDim.x == special) remove<T>(v[j], place_of_label());
+            if (first + j * (i32)blockDim.x == special) Place<T>(place_of_label()).remove_from(batch.v[j]);
             float part[N];
-            Element<T>::unpack(v[j], part);
+            Element<T>::unpack(batch.v[j], part);
 #pragma unroll
             for (int k = 0; k < N; k++) x[j * N + k] = part[k];
         }
         running.add(x);
     }
 
-    // This thread's part.
+    // This thread's part. The next vectors are on their way while these are added.
     DEVICE Running<float> sum_up() const {
         Running<float> running;
         add_ends(running);
+        const i32 threads = (i32)blockDim.x, end = pieces.vectors - (AT_ONCE - 1) * threads;
         i32 i = (i32)threadIdx.x;
-        for (; i + (AT_ONCE - 1) * (i32)blockDim.x < pieces.vectors; i += AT_ONCE * (i32)blockDim.x) {
-            add<AT_ONCE>(running, i);
+        if (i < end) {
+            Batch<AT_ONCE> batch = read<AT_ONCE>(i);
+            for (bool more = true; more; i += AT_ONCE * threads) {
+                const i32 next = i + AT_ONCE * threads;
+                Batch<AT_ONCE> following = batch;
+                more = next < end;
+                if (more) following = read<AT_ONCE>(next);
+                add(running, batch, i);
+                batch = following;
+            }
         }
-        for (; i < pieces.vectors; i += (i32)blockDim.x) add<1>(running, i);
+        for (; i < pieces.vectors; i += threads) add(running, read<1>(i), i);
         return running;
     }
 
@@ -113,23 +129,19 @@ template <class T, class Source> struct LongRow {
     }
 
     template <int COUNT> DEVICE void store_vectors(T *to, i32 first, const Gradient<float> &g, bool aligned) const {
-        Vector v[COUNT];
-#pragma unroll
-        for (int j = 0; j < COUNT; j++) v[j] = source.at(first + j * (i32)blockDim.x);
+        const Batch<COUNT> batch = read<COUNT>(first);
         const i32 special = vector_of_label();
 #pragma unroll
         for (int j = 0; j < COUNT; j++) {
             const i32 i = first + j * (i32)blockDim.x;
             float x[N];
-            Element<T>::unpack(v[j], x);
+            Element<T>::unpack(batch.v[j], x);
             if (g.endless_logits) make_endless(x);
 #pragma unroll
             for (int k = 0; k < N; k++) x[k] = g.of(x[k]);
-            if (i == special) {
-#pragma unroll
-                for (int k = 0; k < N; k++) x[k] = k == place_of_label() ? g.label : x[k];
-            }
             store_elements(to + pieces.head + i * N, x, aligned);
+            // the same thread writes the label again
+            if (i == special) to[label] = Element<T>::narrow(g.label);
         }
     }
 };

@@ -25,25 +25,25 @@ template <class T, int VECTORS> struct RowInRegisters {
         ends[0] = ends[1] = 0;
     }
 
-    DEVICE void load(const T *row, const Pieces<T> &pieces, int classes, int lane, int lanes) {
+    DEVICE void load(const T *row, const Pieces<T> &pieces, i32 classes, i32 lane, i32 lanes) {
+        const T *from = row + pieces.head + lane * N;
 #pragma unroll
-        for (int i = 0; i < VECTORS; i++) {
-            const int at = lane + i * lanes;
-            if (at < pieces.vectors) body[i] = load_vector(row + pieces.head + at * N);
+        for (i32 i = 0; i < VECTORS; i++) {
+            if (lane + i * lanes < pieces.vectors) body[i] = load_vector(from + i * lanes * N);
         }
         if (lane < pieces.head) ends[0] = Element<T>::widen(row[lane]);
-        const int last = pieces.tail + lane;
-        if (last < classes) ends[1] = Element<T>::widen(row[last]);
+        if (lane < classes - pieces.tail) ends[1] = Element<T>::widen(row[pieces.tail + lane]);
     }
 
-    DEVICE void remove_label(const Pieces<T> &pieces, int label, int lane, int lanes) {
-        const int in_body = label - pieces.head;
+    DEVICE void remove_label(const Pieces<T> &pieces, i32 label, i32 lane, i32 lanes) {
         if (lane == label && label < pieces.head) ends[0] = -infinity<float>();
-        if (label >= pieces.tail && lane == label - pieces.tail) ends[1] = -infinity<float>();
-        if (in_body < 0 || label >= pieces.tail) return;
+        if (lane == label - pieces.tail) ends[1] = -infinity<float>();
+        const u32 in_body = (u32)(label - pieces.head);
+        if (in_body >= (u32)(pieces.tail - pieces.head)) return;
+        const Place<T> place(in_body % N);
 #pragma unroll
-        for (int i = 0; i < VECTORS; i++) {
-            if (lane + i * lanes == in_body / N) remove<T>(body[i], in_body % N);
+        for (i32 i = 0; i < VECTORS; i++) {
+            if (lane + i * lanes == in_body / N) place.remove_from(body[i]);
         }
     }
 
@@ -60,7 +60,7 @@ template <class T, int VECTORS> struct RowInRegisters {
         visit(ends[1]);
     }
 
-    DEVICE float max(int lanes) const {
+    DEVICE float max(i32 lanes) const {
         float most = -infinity<float>();
         each([&](float x) { most = fmaxf(most, x); });
         return over_lanes<Max>(most, lanes);
@@ -87,41 +87,41 @@ template <class T, int VECTORS> struct RowInRegisters {
         ::make_endless(ends);
     }
 
-    DEVICE float sum(float shift, int lanes) const {
+    DEVICE float sum(float shift, i32 lanes) const {
         float total = 0;
         each([&](float x) { total += fast_exp(x - shift); });
         return over_lanes<Sum>(total, lanes);
     }
 
+    // Whoever writes the vector with the label writes the label again.
     DEVICE void store_gradient(
-        T *row, const Pieces<T> &pieces, int classes, const Gradient<float> &g, int label, bool aligned, int lane,
-        int lanes
+        T *row, const Pieces<T> &pieces, i32 classes, const Gradient<float> &g, i32 label, bool aligned, i32 lane, i32 lanes
     ) const {
-        const int in_body = label >= pieces.head && label < pieces.tail ? (label - pieces.head) / N : -1;
+        const u32 in_body = (u32)(label - pieces.head);
+        T *to = row + pieces.head + lane * N;
 #pragma unroll
-        for (int i = 0; i < VECTORS; i++) {
-            const int at = lane + i * lanes;
-            if (at < pieces.vectors) {
+        for (i32 i = 0; i < VECTORS; i++) {
+            if (lane + i * lanes < pieces.vectors) {
                 float x[N];
                 Element<T>::unpack(body[i], x);
 #pragma unroll
                 for (int k = 0; k < N; k++) x[k] = g.of(x[k]);
-                if (at == in_body) {
-#pragma unroll
-                    for (int k = 0; k < N; k++) x[k] = k == (label - pieces.head) % N ? g.label : x[k];
-                }
-                store_elements(row + pieces.head + at * N, x, aligned);
+                store_elements(to + i * lanes * N, x, aligned);
             }
         }
-        if (lane < pieces.head) row[lane] = Element<T>::narrow(lane == label ? g.label : g.of(ends[0]));
-        const int last = pieces.tail + lane;
-        if (last < classes) row[last] = Element<T>::narrow(last == label ? g.label : g.of(ends[1]));
+        if (lane < pieces.head) row[lane] = Element<T>::narrow(g.of(ends[0]));
+        if (lane < classes - pieces.tail) row[pieces.tail + lane] = Element<T>::narrow(g.of(ends[1]));
+        const bool mine = label < pieces.head    ? lane == label
+                          : label >= pieces.tail ? lane == label - pieces.tail
+                                                 : lane == in_body / N % lanes;
+        if (label >= 0 && mine) row[label] = Element<T>::narrow(g.label);
     }
 };
 
 template <class T, int VECTORS, bool GRADIENT> DEVICE void rows_in_registers(const Problem &p) {
-    const int lanes = p.lanes, lane = threadIdx.x % lanes, classes = (int)p.classes;
+    const i32 lanes = p.lanes, lane = threadIdx.x % lanes, classes = (i32)p.classes;
     const i64 rows_of_block = blockDim.x / lanes;
+    const bool all_count = !p.has_ignore_index;
     RowEnd<T, float> end(p);
 
     // warps stay together: the rows of a warp are begun even where only some are there
@@ -132,15 +132,16 @@ template <class T, int VECTORS, bool GRADIENT> DEVICE void rows_in_registers(con
         const Pieces<T> pieces(logits, classes);
         RowInRegisters<T, VECTORS> numbers;
         numbers.clear();
+        // the label tells whether the row is read at all; where it cannot, the row does not wait for it
+        if (exists && (all_count || Target<float>::of(p, logits, row).counts)) {
+            numbers.load(logits, pieces, classes, lane, lanes);
+        }
         Target<float> target = Target<float>::none();
         float z = 0;
-        if (exists) {
-            target = Target<float>::of(p, logits, row);
-            if (target.counts) {
-                numbers.load(logits, pieces, classes, lane, lanes);
-                z = Element<T>::widen(logits[target.label]);
-                numbers.remove_label(pieces, (int)target.label, lane, lanes);
-            }
+        if (exists) target = Target<float>::of(p, logits, row);
+        if (target.counts) {
+            z = Element<T>::widen(logits[target.label]);
+            numbers.remove_label(pieces, (i32)target.label, lane, lanes);
         }
         Others<float> others;
         others.max = numbers.max(lanes);
@@ -162,7 +163,7 @@ template <class T, int VECTORS, bool GRADIENT> DEVICE void rows_in_registers(con
                 if (!target.counts) numbers.fill_with_zeros();
                 const Gradient<float> g =
                     target.counts ? end.gradient(row, target, others, slope) : Gradient<float>::constant(target.fill);
-                const int label = target.counts ? (int)target.label : -1;
+                const i32 label = target.counts ? (i32)target.label : -1;
                 numbers.store_gradient(dlogits, pieces, classes, g, label, aligned, lane, lanes);
             }
         }

@@ -170,7 +170,7 @@ template <class T, class R, class Team> DEVICE void smooth(const Problem &p) {
         const bool undetermined = m != m || found == 0x7fffffff || rest.max == infinity<R>();
         R loss = label_part.loss + sums.loss + (apart ? top_part.loss : (R)0);
         if (undetermined) loss = nan_of<R>();
-        if (exists && Team::member() == 0) end.write_weighted(at, target, loss, undetermined ? nan_of<R>() : m);
+        if (exists && Team::member() == 0) end.write_weighted(at, target, loss, m);
 
         if (!p.dlogits || !exists) continue;
         const R scale = target.counts ? end.scale(at, 1) : (R)1;

@@ -123,6 +123,11 @@ impl Findings {
         if let Err(error) = library::choose(&self.libraries) {
             advice.push(Advice { missing: "onnxruntime", advice: self.advice_on_library(&error) });
         }
+        for (index, device) in self.cuda.iter().flat_map(|driver| &driver.devices).enumerate() {
+            if let Some(problem) = &device.problem {
+                advice.push(Advice { missing: "cuda", advice: format!("device {index} ({}): {problem}", device.name) });
+            }
+        }
         advice
     }
 
@@ -264,7 +269,7 @@ fn show_devices(driver: &CudaDriver, page: &mut Page) {
         let device = format!("{name}, compute capability {compute_capability}");
         match problem {
             None => page.row(&label, &format!("{device}: the kernels load")),
-            Some(problem) => page.warning_row(&label, &format!("{device}: {problem}")),
+            Some(_) => page.warning_row(&label, &format!("{device}: the kernels do not load, see below")),
         }
     }
 }
@@ -365,12 +370,14 @@ Nothing is missing.
         let expected = "\
 CUDA
   ok          driver for CUDA 12.4
-  device 0    NVIDIA H100 PCIe, compute capability 9.0: the kernels
-              load
-  device 1    Tesla T4, compute capability 7.5: they need compute
-              capability 8.0
+  device 0    NVIDIA H100 PCIe, compute capability 9.0: the kernels load
+  device 1    Tesla T4, compute capability 7.5: the kernels do not load,
+              see below
+
+What to do
+  cuda        device 1 (Tesla T4): they need compute capability 8.0
 ";
-        assert!(text.contains(expected), "{text}");
+        assert!(text.ends_with(expected), "{text}");
         let cuda = &findings.object()["report"]["cuda"];
         assert_eq!(cuda["driver"]["devices"][0]["problem"], serde_json::Value::Null);
         assert_eq!(cuda["driver"]["devices"][1]["compute_capability"], "7.5");

@@ -15,6 +15,8 @@
 //! same where there is none.
 
 mod context;
+#[cfg(test)]
+mod contract;
 mod driver;
 mod element;
 mod error;

@@ -32,7 +32,7 @@ const FEW_SMOOTHED: i64 = 8;
 /// What a block of `staged_gradient` has in shared memory besides the row, and what the driver keeps of it.
 const OTHER_SHARED: u32 = 2048;
 /// Threads of a multiprocessor that keep its memory busy.
-const THREADS_WANTED: u32 = 1024;
+const THREADS_WANTED: u32 = 768;
 /// Rows that one block of `sum_of_weights` takes.
 const LABELS_PER_BLOCK: i64 = 4096;
 /// Up to so many rows one block is faster than two launches.
@@ -161,14 +161,17 @@ impl Rows {
         let vectors = call.problem.classes / per_vector(call.element);
         // head and tail of a row take one lane for each element
         let fewest_lanes = if call.element == ElementType::F32 { 4 } else { 8 };
-        let gradient = call.operator != Operator::Loss;
-        let (kernel, lanes) = if vectors <= 4 * 32 {
-            let lanes = (((vectors + 3) / 4) as u32).next_power_of_two().max(fewest_lanes);
-            (if gradient { "rows4_gradient" } else { "rows4_forward" }, lanes)
-        } else if vectors <= 8 * 32 {
-            (if gradient { "rows8_gradient" } else { "rows8_forward" }, 32)
-        } else {
+        // labels, margins and addresses cost a thread as much as 32 numbers: eight vectors where a row has them
+        let held = if vectors >= 8 * i64::from(fewest_lanes) { 8 } else { 4 };
+        let lanes = (((vectors + held - 1) / held) as u32).next_power_of_two().max(fewest_lanes);
+        if lanes > 32 {
             return None;
+        }
+        let kernel = match (held, call.operator) {
+            (4, Operator::Loss) => "rows4_forward",
+            (4, _) => "rows4_gradient",
+            (_, Operator::Loss) => "rows8_forward",
+            _ => "rows8_gradient",
         };
         let per_block = i64::from(128 / lanes);
         Some(Rows { per_block, lanes: signed(lanes), ..Rows::block(kernel, 128) })
@@ -178,16 +181,16 @@ impl Rows {
         let vectors = call.problem.classes / per_vector(call.element);
         if call.operator == Operator::Loss {
             // eight vectors a thread, or more
-            return Rows::block("stream_forward", power_of_two(vectors / 8, 128, 512));
+            return Rows::block("stream_forward", power_of_two(vectors / 8, 64, 256));
         }
         let shared = u32::try_from(vectors * VECTOR_BYTES).unwrap_or(u32::MAX);
         let limits = &call.limits;
         if shared.saturating_add(OTHER_SHARED) <= limits.shared_per_block {
             let resident = (limits.shared_per_multiprocessor / (shared + OTHER_SHARED)).max(1);
-            let block = power_of_two(i64::from(THREADS_WANTED / resident), 128, 512);
+            let block = (THREADS_WANTED / resident / 128 * 128).clamp(128, 384);
             return Rows { shared, ..Rows::block("staged_gradient", block) };
         }
-        let rows = Rows::block("two_pass_gradient", 1024);
+        let rows = Rows::block("two_pass_gradient", THREADS_WANTED);
         // one row per multiprocessor under way: it is to be in L2 when it is read for the second time
         let reads_twice = call.problem.saved_margins == 0;
         Rows {
@@ -252,21 +255,22 @@ mod tests {
     #[test]
     fn longer_rows_take_more_threads_and_then_other_kernels() {
         let lanes = |classes| rows(Operator::Loss, ElementType::Bf16, classes).lanes;
-        assert_eq!([33, 256, 257, 512, 1024, 1031].map(lanes), [8, 8, 8, 16, 32, 32]);
+        assert_eq!([33, 256, 511, 512, 520, 1024, 2048].map(lanes), [8, 8, 8, 8, 16, 16, 32]);
         let kernel = |operator, element, classes| rows(operator, element, classes).kernel;
         for (classes, f32, bf16) in [
             (31, "thread", "thread"),
             (32, "rows4_forward", "rows4_forward"),
-            (515, "rows4_forward", "rows4_forward"),
-            (516, "rows8_forward", "rows4_forward"),
-            (1032, "stream_forward", "rows8_forward"),
+            (127, "rows4_forward", "rows4_forward"),
+            (128, "rows8_forward", "rows4_forward"),
+            (512, "rows8_forward", "rows8_forward"),
+            (1028, "stream_forward", "rows8_forward"),
             (50257, "stream_forward", "stream_forward"),
         ] {
             assert_eq!(kernel(Operator::Loss, ElementType::F32, classes), f32, "{classes}");
             assert_eq!(kernel(Operator::Loss, ElementType::Bf16, classes), bf16, "{classes}");
         }
         for (classes, f32, bf16) in [
-            (1024, "rows8_gradient", "rows4_gradient"),
+            (1024, "rows8_gradient", "rows8_gradient"),
             (50257, "staged_gradient", "staged_gradient"),
             (128_256, "two_pass_gradient", "two_pass_gradient"),
         ] {
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn a_row_is_staged_only_where_the_device_has_room() {
         let staged = rows(Operator::Gradient, ElementType::Bf16, 50257);
-        assert_eq!((staged.shared, staged.block), (50257 / 8 * 16, 512));
+        assert_eq!((staged.shared, staged.block), (50257 / 8 * 16, 384));
         let small = DeviceLimits { shared_per_block: 99 * 1024, shared_per_multiprocessor: 100 * 1024, ..H100 };
         let on_small = Call { limits: small, ..call(Operator::Gradient, ElementType::Bf16, 8192, 50257, 1) };
         let two_pass = Rows::new(&on_small);
