@@ -1,6 +1,6 @@
 //! Instructions that each lane runs for itself, apart from memory.
 
-use super::warp::{After, Fragment, Frame, State, Warp, trouble};
+use super::warp::{After, Fragment, Frame, SavedRegisters, State, Warp, trouble};
 use super::{Environment, Step};
 use crate::arithmetic::approximate::blurred;
 use crate::arithmetic::carry;
@@ -291,15 +291,9 @@ impl Warp {
         });
         let recursive =
             fragment.function == call.function || fragment.calls.iter().any(|frame| frame.function == call.function);
-        let (saved, saved_predicates) =
-            if recursive { self.save(environment, call.function) } else { Default::default() };
-        fragment.calls.push(Frame {
-            call: fragment.next,
-            function: fragment.function,
-            base: fragment.base,
-            saved,
-            saved_predicates,
-        });
+        let saved = if recursive { self.save(environment, call.function) } else { SavedRegisters::default() };
+        let (next, function, base_of_caller) = (fragment.next, fragment.function, fragment.base);
+        fragment.calls.push(Frame { call: next, function, base: base_of_caller, saved });
         fragment.function = call.function;
         fragment.base = base;
         fragment.next = callee.start;
@@ -307,9 +301,9 @@ impl Warp {
     }
 
     /// The registers of a function that is about to run inside itself.
-    fn save(&self, environment: &Environment<'_>, function: usize) -> (Vec<(u32, Vec<u64>)>, Vec<(u32, u32)>) {
+    fn save(&self, environment: &Environment<'_>, function: usize) -> SavedRegisters {
         let entry = &environment.program.functions[function];
-        let registers = entry.registers.clone().map(|register| {
+        let rows = entry.registers.clone().map(|register| {
             let values = self.rows[register as usize].iter().map(|value| value.get()).collect();
             (self.defined[register as usize], values)
         });
@@ -317,7 +311,7 @@ impl Warp {
             .predicates
             .clone()
             .map(|predicate| (self.predicates_defined[predicate as usize], self.predicates[predicate as usize]));
-        (registers.collect(), predicates.collect())
+        SavedRegisters { rows: rows.collect(), predicates: predicates.collect() }
     }
 
     pub(super) fn return_from(
@@ -354,12 +348,12 @@ impl Warp {
 
     fn restore(&mut self, environment: &Environment<'_>, function: usize, lanes: u32, frame: &Frame) {
         let entry = &environment.program.functions[function];
-        for (register, (defined, values)) in entry.registers.clone().zip(&frame.saved) {
+        for (register, (defined, values)) in entry.registers.clone().zip(&frame.saved.rows) {
             for_each_lane(lanes, |lane| self.rows[register as usize][lane].set(values[lane]));
             let place = &mut self.defined[register as usize];
             *place = *place & !lanes | defined & lanes;
         }
-        for (predicate, (defined, truths)) in entry.predicates.clone().zip(&frame.saved_predicates) {
+        for (predicate, (defined, truths)) in entry.predicates.clone().zip(&frame.saved.predicates) {
             self.set_predicate(lanes, predicate, *truths);
             let place = &mut self.predicates_defined[predicate as usize];
             *place = *place & !lanes | defined & lanes;
