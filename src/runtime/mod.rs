@@ -12,6 +12,21 @@
 //! T is float16, bfloat16, float or double, Tind int32 or int64. The loss has shape \[\] with reduction mean and sum,
 //! \[N,d…\] with none; dloss has the loss's shape, or is one number for all rows. Wrong attributes, shapes and labels come
 //! back as ONNX Runtime's `INVALID_ARGUMENT` with a sentence; no panic crosses into the host.
+//!
+//! # On NVIDIA GPUs (feature `cuda`)
+//! All of them are registered for `CUDAExecutionProvider` as well; hosts without it don't mind, and the driver is not
+//! touched before a CUDA kernel runs. Inputs lie on the device, single numbers too: nothing waits for the device, and a
+//! session can be captured into a CUDA graph after its first run. What differs from the CPU:
+//!
+//! * A label outside \[0, C) that is not `ignore_index` is no error: loss, margin and gradient of its row are NaN, and so
+//!   is a mean or sum over it.
+//! * A `bonus_weight` input that is negative, infinite or NaN is no error: everything is NaN.
+//! * From ONNX Runtime 1.24 on, `dlogits` takes the memory of `logits` where nothing needs the logits afterwards.
+//!   (Hosts from 1.18 on are offered it, but before 1.24 they don't know the shapes beforehand.)
+//!
+//! The kernels need a GPU of compute capability 8.0 or newer and driver R525 (CUDA 12.0) or newer. `elonnx doctor` says
+//! whether they load. The plugin needs no other library of NVIDIA's, so one file serves ONNX Runtimes built for CUDA 11.8,
+//! 12 and 13.
 
 mod abi;
 mod attributes;

@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod desk;
+mod doctor_cuda;
 mod evaluate;
 mod rewriting;
 mod score;

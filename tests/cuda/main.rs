@@ -8,5 +8,8 @@
 mod case;
 mod device;
 mod host;
+mod parameters;
 mod registration;
+mod repeatable;
 mod sizes;
+mod values;

@@ -8,8 +8,11 @@ const OPERATORS: [&str; 3] = ["EncouragingLoss", "EncouragingLossGrad", "Encoura
 fn cuda_has_the_operators_that_the_cpu_has() {
     let host = Host::newest();
     let signature = |provider| {
-        let mut all: Vec<_> =
-            host.operators(provider).iter().map(|operator| (operator.name.clone(), operator.input_types.clone())).collect();
+        let mut all: Vec<_> = host
+            .operators(provider)
+            .iter()
+            .map(|operator| (operator.name.clone(), operator.input_types.clone()))
+            .collect();
         all.sort();
         all
     };
@@ -22,7 +25,8 @@ fn cuda_has_the_operators_that_the_cpu_has() {
 
 #[test]
 fn cuda_offers_gradients_in_place_to_hosts_that_know_of_it() {
-    for (version, knows) in [("1.17.3", false), ("1.18.1", true), ("1.19.2", true), ("1.23.2", true), ("1.32.0", true)] {
+    for (version, knows) in [("1.17.3", false), ("1.18.1", true), ("1.19.2", true), ("1.23.2", true), ("1.32.0", true)]
+    {
         let host = Host::load(version).unwrap();
         for operator in host.operators(Some("CUDAExecutionProvider")) {
             // logits, dlogits

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute};
 
-use super::driver::{Driver, SUCCESS, driver_call};
+use super::driver::{Driver, driver_call};
 use super::element::ElementType;
 use super::error::CudaError;
 use super::launch::DeviceLimits;
@@ -42,9 +42,9 @@ impl Current {
 impl Drop for Current {
     fn drop(&mut self) {
         let mut popped = null_mut();
+        // there is nobody to tell of a failure, and nothing to be done about it
         // SAFETY: pops what `push` pushed on this thread.
-        let code = unsafe { (self.driver.cuCtxPopCurrent_v2)(&raw mut popped) };
-        debug_assert!(code != SUCCESS || popped == self.context, "somebody else pushed a context and left it");
+        unsafe { (self.driver.cuCtxPopCurrent_v2)(&raw mut popped) };
     }
 }
 

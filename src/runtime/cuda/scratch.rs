@@ -11,10 +11,13 @@
 //! `KernelContext_GetScratchBuffer` is tied to one, but has no counterpart that frees.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Mutex;
+use std::thread::{self, ThreadId};
 
-use super::driver::Driver;
-use super::driver::SUCCESS;
+use cudarc::driver::sys::CUstream;
+
+use super::driver::{Driver, SUCCESS};
 use super::error::{CudaError, code};
 use super::launch::Scratch;
 use super::stream::Stream;
@@ -26,18 +29,35 @@ const SLOTS_PER_SLAB: u64 = 16;
 /// same stream, would overwrite it.
 pub(crate) type Slot = Mutex<Scratch>;
 
+/// Tells the streams of a context apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    handle: usize,
+    thread: Option<ThreadId>,
+}
+
+impl Key {
+    /// Of a stream as the calling thread knows it.
+    fn of(stream: CUstream) -> Key {
+        /// `CU_STREAM_PER_THREAD`: one handle, and a stream for each thread that uses it
+        const PER_THREAD: usize = 2;
+        let handle = stream.addr();
+        Key { handle, thread: (handle == PER_THREAD).then(|| thread::current().id()) }
+    }
+}
+
 /// The slots of a context.
 #[derive(Default)]
 pub(crate) struct ScratchPool {
-    slots: HashMap<usize, &'static Slot>,
+    slots: HashMap<Key, &'static Slot>,
     /// slots of the newest slab that no stream has
-    free: std::ops::Range<u64>,
+    free: Range<u64>,
 }
 
 impl ScratchPool {
     /// The slot of a stream of the current context.
     pub(crate) fn slot(&mut self, stream: &Stream) -> Result<&'static Slot, CudaError> {
-        let key = stream.handle.addr();
+        let key = Key::of(stream.handle);
         if let Some(slot) = self.slots.get(&key) {
             return Ok(slot);
         }
@@ -63,5 +83,22 @@ fn allocate(driver: &Driver) -> Result<u64, CudaError> {
         SUCCESS => Ok(address),
         code::OUT_OF_MEMORY => Err(CudaError::OutOfMemory { bytes, reason: driver.reason(result) }),
         _ => Err(CudaError::Call { call: "cuMemAlloc", reason: driver.reason(result) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::without_provenance_mut;
+
+    use super::*;
+
+    #[test]
+    fn threads_share_the_slot_of_a_stream_but_not_of_the_per_thread_stream() {
+        let here = |handle| Key::of(without_provenance_mut(handle));
+        let there = |handle| thread::spawn(move || Key::of(without_provenance_mut(handle))).join().unwrap();
+        assert_eq!(here(4096), there(4096));
+        assert_ne!(here(4096), here(8192));
+        assert_ne!(here(2), there(2));
+        assert_eq!(here(2), here(2));
     }
 }

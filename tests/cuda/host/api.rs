@@ -181,9 +181,8 @@ unsafe fn attribute<'a, T>(
     // SAFETY: the caller's.
     let (node, name) = unsafe { (&*info.cast::<Node>(), text(name)) };
     let found = node.attributes.iter().find(|(known, _)| *known == name);
-    let (_, value) = found.ok_or_else(|| {
-        fail(OrtErrorCode::ORT_FAIL, &format!("No attribute with name:'{name}'is defined."))
-    })?;
+    let (_, value) =
+        found.ok_or_else(|| fail(OrtErrorCode::ORT_FAIL, &format!("No attribute with name:'{name}'is defined.")))?;
     as_wanted(value).ok_or_else(|| fail(OrtErrorCode::ORT_FAIL, "Attribute name and type don't match"))
 }
 
@@ -194,7 +193,15 @@ unsafe extern "system" fn attribute_float(
 ) -> OrtStatusPtr {
     let as_float = |value: &Attribute| if let Attribute::Float(value) = value { Some(*value) } else { None };
     // SAFETY: a node of this host, the plugin's string and float.
-    unsafe { attribute(info, name, as_float).map_or_else(|status| status, |value| { *out = value; OK }) }
+    unsafe {
+        attribute(info, name, as_float).map_or_else(
+            |status| status,
+            |value| {
+                *out = value;
+                OK
+            },
+        )
+    }
 }
 
 unsafe extern "system" fn attribute_int(
@@ -204,7 +211,15 @@ unsafe extern "system" fn attribute_int(
 ) -> OrtStatusPtr {
     let as_int = |value: &Attribute| if let Attribute::Int(value) = value { Some(*value) } else { None };
     // SAFETY: as above.
-    unsafe { attribute(info, name, as_int).map_or_else(|status| status, |value| { *out = value; OK }) }
+    unsafe {
+        attribute(info, name, as_int).map_or_else(
+            |status| status,
+            |value| {
+                *out = value;
+                OK
+            },
+        )
+    }
 }
 
 unsafe extern "system" fn attribute_text(

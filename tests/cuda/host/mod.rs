@@ -85,7 +85,10 @@ impl Host {
     pub fn find(&self, provider: Option<&str>, name: &str, types: &[i32]) -> &Operator {
         let fits = |operator: &&Operator| operator.name == name && operator.input_types.starts_with(types);
         let provider_name = provider.unwrap_or("CPU");
-        self.operators(provider).into_iter().find(fits).unwrap_or_else(|| panic!("no {name} for {types:?} on {provider_name}"))
+        self.operators(provider)
+            .into_iter()
+            .find(fits)
+            .unwrap_or_else(|| panic!("no {name} for {types:?} on {provider_name}"))
     }
 }
 

@@ -134,7 +134,12 @@ unsafe extern "C" fn cuCtxCreate_v2(context: *mut usize, _flags: c_uint, device:
 
 /// The name that headers from CUDA 13 on have; of the parameters none are served.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuCtxCreate_v4(context: *mut usize, parameters: *const c_void, flags: c_uint, device: c_int) -> u32 {
+unsafe extern "C" fn cuCtxCreate_v4(
+    context: *mut usize,
+    parameters: *const c_void,
+    flags: c_uint,
+    device: c_int,
+) -> u32 {
     if !parameters.is_null() {
         return Code::ERROR_NOT_SUPPORTED.0;
     }
