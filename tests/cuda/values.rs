@@ -198,11 +198,6 @@ fn cuda_values_wrong_labels_with_class_weights() {
         let case = Case::of_shape(&[5, classes], 26);
         let case = Case { class_weights: Some(vec![1.0; classes]), ..case };
         wrong_labels::<f32, i64>(&device, &case, &[classes as i64, -1]);
-        let loss = case.loss.to_builder().reduction(Reduction::Mean).build().unwrap();
-        let mut case = case.with(loss);
-        case.labels[2] = i64::MAX;
-        let got = Run::<f32, i64>::new(&device, &case).fused(true).unwrap();
-        assert!(got.loss[0].is_nan() && got.dlogits.iter().all(|x| x.is_nan()), "the mean over such rows is no number");
     }
 }
 
