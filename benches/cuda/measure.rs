@@ -14,7 +14,7 @@ use crate::options::{Dims, Options};
 use crate::table::{How, Limit, Record};
 
 /// A sample takes about so long, so that the events around it don't count.
-const SAMPLE_SECONDS: f64 = 2e-3;
+const SAMPLE_SECONDS: f64 = 10e-3;
 /// What is assumed of the memory to find out how many calls that is.
 const BYTES_PER_SECOND: f64 = 3e12;
 const MOST_CALLS: usize = 1000;
