@@ -38,7 +38,9 @@ impl Mutation {
         for text in ptx[start..end].lines() {
             found += usize::from(plain(text).contains(line));
             if found == *number && plain(text).contains(line) {
-                body += &self.edited(&plain(text));
+                let edited = self.edited(&plain(text));
+                assert_ne!(edited, plain(text), "{name}: that changes nothing");
+                body += &edited;
             } else {
                 body += text;
             }
@@ -82,8 +84,8 @@ impl Mutation {
 }
 
 /// Runs `check` on the PTX as it is and with each bug, and fails if a bug isn't noticed or what is right is.
-pub fn assert_all_caught(ptx: &str, mutations: &[Mutation], check: impl Fn(&str, &str) -> Result<(), String>) {
-    let mut kernels: Vec<&str> = mutations.iter().map(|mutation| mutation.kernel).collect();
+pub fn assert_all_caught(ptx: &str, mutations: &[Mutation], check: impl Fn(&str, &'static str) -> Result<(), String>) {
+    let mut kernels: Vec<&'static str> = mutations.iter().map(|mutation| mutation.kernel).collect();
     kernels.dedup();
     for kernel in kernels {
         check(ptx, kernel).unwrap_or_else(|found| panic!("{kernel} as it is: {found}"));
