@@ -8,7 +8,7 @@
 //! * [`context`], [`module`], [`scratch`]: what is made once per context, element type and stream;
 //! * [`driver`]: the functions of libcuda, if there is one.
 //!
-//! [`survey`] tells `elonnx doctor` what is there.
+//! [`mod@survey`] tells `elonnx doctor` what is there.
 //!
 //! Nothing here waits for the device, so the operators can be captured into a CUDA graph, but not in the first run on a
 //! stream, which loads modules and allocates. Registering the operators does not touch the driver: the plugin is the

@@ -6,8 +6,8 @@ mod run;
 use elonnx::loss::reference::Input;
 use elonnx::loss::{Bonus, EncouragingLoss, Reduction};
 
-pub use check::check;
-pub use run::{Outcome, Precision, Run, node};
+pub use check::{check, check_fused};
+pub use run::{CUDA, Outcome, Precision, Run, node};
 
 /// A problem in f64, and how it lies in the device's memory; [`Case::rounded`] is what the type under test makes of it.
 #[derive(Clone, Debug)]

@@ -26,6 +26,9 @@ pub struct Device {
     primary: bool,
 }
 
+// SAFETY: handles of the driver's, which any thread may use.
+unsafe impl Sync for Device {}
+
 /// Panics with the driver's words.
 #[track_caller]
 pub fn ok(result: CUresult) {

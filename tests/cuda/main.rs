@@ -8,8 +8,12 @@
 mod case;
 mod device;
 mod host;
+mod launches;
 mod parameters;
+mod random;
+mod refusals;
 mod registration;
 mod repeatable;
 mod sizes;
 mod values;
+mod without_driver;

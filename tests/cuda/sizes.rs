@@ -3,7 +3,7 @@
 use elonnx::loss::{EncouragingLoss, Reduction};
 use half::{bf16, f16};
 
-use crate::case::{Case, check};
+use crate::case::{Case, check, check_fused};
 use crate::device::Device;
 
 /// Checks in all types of logits, with labels of both types.
@@ -116,14 +116,17 @@ fn cuda_sizes_numbers_of_rows() {
 #[test]
 fn cuda_sizes_more_rows_than_blocks() {
     let device = Device::lend();
-    check::<f64, i64>(&device, &moved(&[2100, 65])).unwrap_or_else(|error| panic!("{error}"));
     let weighted = |case: Case| {
         let loss = case.loss.to_builder().ignore_index(Some(1)).build().unwrap();
         Case { loss, ..case }.with_weights(3)
     };
-    // the sum of weights takes several blocks, too
-    check::<f32, i32>(&device, &weighted(moved(&[66_000, 2]))).unwrap_or_else(|error| panic!("{error}"));
-    check::<f16, i64>(&device, &weighted(moved(&[2 * 2048 * 16 + 3, 33]))).unwrap_or_else(|error| panic!("{error}"));
+    // a row a block; then sums of weights of several blocks
+    check_fused::<f64, i64>(&device, &weighted(moved(&[2100, 65]))).unwrap_or_else(|error| panic!("{error}"));
+    check_fused::<f32, i32>(&device, &weighted(moved(&[66_000, 2]))).unwrap_or_else(|error| panic!("{error}"));
+    // 16 rows a block
+    check_fused::<f16, i64>(&device, &weighted(moved(&[16 * 2048 + 5, 33]))).unwrap_or_else(|error| panic!("{error}"));
+    // 32 rows a block
+    check_fused::<bf16, i64>(&device, &weighted(moved(&[2, 64, 33_000]))).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// An inner axis: neighbouring rows lie side by side, classes apart.

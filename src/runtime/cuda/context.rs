@@ -68,11 +68,18 @@ pub(crate) fn limits_of(driver: &Driver, device: CUdevice) -> Result<DeviceLimit
     })
 }
 
+/// Tells contexts apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    handle: usize,
+    id: u64,
+}
+
 /// What is kept for a context, once made as long as the process: contexts of ONNX Runtime (the primary ones) live that
 /// long, and taking modules away at the end would race with the driver's own end.
 pub(crate) struct ContextState {
     pub(crate) limits: DeviceLimits,
-    /// One per [`ElementType`]. A lock each, not one for all: the driver takes up to a second to compile a module.
+    /// One per [`ElementType`]. A lock each, not one for all: the driver takes seconds to compile a module.
     modules: [Mutex<Option<Module>>; ElementType::ALL.len()],
     pub(crate) scratch: Mutex<ScratchPool>,
 }
@@ -80,8 +87,10 @@ pub(crate) struct ContextState {
 impl ContextState {
     /// That of the current context.
     pub(crate) fn of(current: &Current) -> Result<&'static ContextState, CudaError> {
-        static STATES: Mutex<Vec<(usize, &'static ContextState)>> = Mutex::new(Vec::new());
-        let key = current.context.addr();
+        static STATES: Mutex<Vec<(Key, &'static ContextState)>> = Mutex::new(Vec::new());
+        // SAFETY: the context is current.
+        let id = unsafe { current.driver.context_id(current.context) }?;
+        let key = Key { handle: current.context.addr(), id };
         let mut states = lock(&STATES);
         if let Some((_, state)) = states.iter().find(|(known, _)| *known == key) {
             return Ok(state);

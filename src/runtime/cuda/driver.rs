@@ -4,7 +4,7 @@
 //! a Rust enum for which a code that a newer driver makes up is undefined behaviour, and they panic where the library
 //! or a function is missing. Here codes are numbers and both are errors.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::ptr::null;
 use std::sync::OnceLock;
 
@@ -23,6 +23,8 @@ macro_rules! functions {
         #[expect(non_snake_case, reason = "the names of cuda.h")]
         pub(crate) struct Driver {
             $(pub(crate) $name: unsafe extern "C" fn($($parameter),*) -> u32,)*
+            /// from CUDA 12.0 on
+            cuCtxGetId: Option<unsafe extern "C" fn(CUcontext, *mut c_ulonglong) -> u32>,
         }
 
         $(functions!(@compare $($numbers)? $name($($parameter),*));)*
@@ -33,6 +35,8 @@ macro_rules! functions {
                     // SAFETY: functions of cuda.h with these signatures; an enum of C is a 32-bit number.
                     $($name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }
                         .map_err(|_| CudaError::MissingFunction(stringify!($name)))?,)*
+                    // SAFETY: as above.
+                    cuCtxGetId: unsafe { library.get(b"cuCtxGetId\0") }.ok().map(|function| *function),
                 })
             }
         }
@@ -67,6 +71,8 @@ functions! {
         CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void, *mut *mut c_void,
     );
 }
+
+const _: unsafe fn(CUcontext, *mut c_ulonglong) -> CUresult = sys::cuCtxGetId;
 
 /// Calls a function of the driver: `driver_call!(driver, cuInit(0))` is a `Result<(), CudaError>`. The SAFETY line at the
 /// caller answers for the arguments.
@@ -127,6 +133,19 @@ impl Driver {
             unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned()
         };
         Reason { code, name: words(self.cuGetErrorName), text: words(self.cuGetErrorString) }
+    }
+
+    /// A number that no other context has in the life of the process, where the driver has such numbers; else 0. (A context
+    /// may have the handle of one that is gone.)
+    ///
+    /// # Safety
+    /// `context` must live.
+    pub(crate) unsafe fn context_id(&self, context: CUcontext) -> Result<u64, CudaError> {
+        let Some(get) = self.cuCtxGetId else { return Ok(0) };
+        let mut id = 0;
+        // SAFETY: the caller's; writes one number.
+        self.check("cuCtxGetId", unsafe { get(context, &raw mut id) })?;
+        Ok(id)
     }
 
     /// The newest CUDA version that the driver serves, e.g. "12.4".

@@ -5,6 +5,7 @@ use elonnx::loss::reference::{self, Evaluation};
 
 use super::{Case, Outcome, Precision, Run};
 use crate::device::{Device, Element};
+use crate::host::Status;
 
 /// Runs all operators on the case, in all ways: with and without margins, with dlogits beside the logits and in their
 /// place, and holds each result against the reference.
@@ -12,39 +13,61 @@ use crate::device::{Device, Element};
 /// # Errors
 /// A sentence on the first number that is off.
 pub fn check<T: Precision, L: Element + TryFrom<i64>>(device: &Device, case: &Case) -> Result<(), String> {
+    check_ways::<T, L>(device, case, true)
+}
+
+/// The same for `EncouragingLossAndGrad` alone, where a case is large.
+///
+/// # Errors
+/// As above.
+pub fn check_fused<T: Precision, L: Element + TryFrom<i64>>(device: &Device, case: &Case) -> Result<(), String> {
+    check_ways::<T, L>(device, case, false)
+}
+
+fn check_ways<T: Precision, L: Element + TryFrom<i64>>(device: &Device, case: &Case, all: bool) -> Result<(), String> {
     let about = |what: &str, error: String| {
         format!("{what} of {} with labels of {} bytes: {error}\n{}", T::NAME, size_of::<L>(), case.describe())
     };
-    let about = &about;
-    let failed = |what: &'static str| move |status: crate::host::Status| about(what, format!("{status:?}"));
+    let expected = Expected::new(case.rounded::<T>(), size_of::<T>() == 8);
     let run = Run::<T, L>::new(device, case);
-    let expected = Expected::new::<T>(&run.case);
+    let checked =
+        |what: &str, outcome: Result<Outcome<T>, Status>, gradient: Option<Dloss>| -> Result<Outcome<T>, String> {
+            let outcome = outcome.map_err(|status| about(what, format!("{status:?}")))?;
+            if !what.starts_with("gradient") {
+                expected.check_losses(&outcome).map_err(|error| about(what, error))?;
+            }
+            if let Some(dloss) = gradient {
+                expected.check_gradient(&outcome, dloss).map_err(|error| about(what, error))?;
+            }
+            Ok(outcome)
+        };
 
-    let fused = run.fused(true).map_err(failed("fused"))?;
-    expected.check_losses(&fused).map_err(|error| about("fused", error))?;
-    expected.check_gradient(&fused, false).map_err(|error| about("fused", error))?;
-
-    let forward = run.forward(true).map_err(failed("forward"))?;
-    expected.check_losses(&forward).map_err(|error| about("forward", error))?;
-    let alone = run.forward(false).map_err(failed("forward without margin"))?;
+    checked("fused", run.fused(true), Some(Dloss::One))?;
+    if !all {
+        return Ok(());
+    }
+    let forward = checked("forward", run.forward(true), None)?;
+    let alone = run.forward(false).map_err(|status| about("forward without margin", format!("{status:?}")))?;
     if !same_bits(&alone.loss, &forward.loss) {
         return Err(about("forward", "the loss depends on whether the margins are wanted".to_owned()));
     }
+    let margins = Some(&forward.margin[..]);
+    checked("gradient", run.gradient(None), Some(Dloss::Given))?;
+    checked("gradient with margin", run.gradient(margins), Some(Dloss::Given))?;
 
-    let gradient = run.gradient(None).map_err(failed("gradient"))?;
-    expected.check_gradient(&gradient, true).map_err(|error| about("gradient", error))?;
-    let with_margin = run.gradient(Some(&forward.margin)).map_err(failed("gradient with margin"))?;
-    expected.check_gradient(&with_margin, true).map_err(|error| about("gradient with margin", error))?;
-
-    let in_place = Run::<T, L>::new(device, case).fused_in_place().map_err(failed("fused in place"))?;
-    expected.check_losses(&in_place).map_err(|error| about("fused in place", error))?;
-    expected.check_gradient(&in_place, false).map_err(|error| about("fused in place", error))?;
-    for margins in [None, Some(&forward.margin[..])] {
-        let what = if margins.is_some() { "gradient with margin in place" } else { "gradient in place" };
-        let in_place = Run::<T, L>::new(device, case).gradient_in_place(margins).map_err(failed(what))?;
-        expected.check_gradient(&in_place, true).map_err(|error| about(what, error))?;
-    }
+    let again = || Run::<T, L>::new(device, case);
+    checked("fused in place", again().fused_in_place(), Some(Dloss::One))?;
+    checked("gradient in place", again().gradient_in_place(None), Some(Dloss::Given))?;
+    checked("gradient with margin in place", again().gradient_in_place(margins), Some(Dloss::Given))?;
     Ok(())
+}
+
+/// What a gradient starts from.
+#[derive(Clone, Copy, PartialEq)]
+enum Dloss {
+    One,
+    /// the case's
+    Given,
 }
 
 fn same_bits<T: Precision>(a: &[T], b: &[T]) -> bool {
@@ -52,8 +75,8 @@ fn same_bits<T: Precision>(a: &[T], b: &[T]) -> bool {
 }
 
 /// What the reference says of a case.
-struct Expected<'a> {
-    case: &'a Case,
+struct Expected {
+    case: Case,
     /// the loss, and the gradient for the case's dloss
     whole: Evaluation,
     /// the gradient for dloss 1
@@ -68,15 +91,15 @@ const SINGLE: f64 = 2e-6;
 const DOUBLE: f64 = 1e-12;
 const SINGLE_GRADIENT: f64 = 1e-5;
 
-impl Expected<'_> {
-    fn new<T: Precision>(case: &Case) -> Expected<'_> {
+impl Expected {
+    fn new(case: Case, double: bool) -> Expected {
         let evaluate = |case: &Case, dloss: &[f64]| {
             reference::evaluate(&case.loss, &case.input(), dloss).expect("the reference takes the case")
         };
         let per_row = case.with(case.loss.to_builder().reduction(Reduction::None).build().expect("valid"));
-        let whole = evaluate(case, &case.dloss);
-        let ones = evaluate(case, &[1.0]);
-        Expected { case, whole, ones, rows: evaluate(&per_row, &[1.0]), double: size_of::<T>() == 8 }
+        let whole = evaluate(&case, &case.dloss);
+        let ones = evaluate(&case, &[1.0]);
+        Expected { whole, ones, rows: evaluate(&per_row, &[1.0]), case, double }
     }
 
     /// What the loss of a row may be off by: a row's loss is as well conditioned as m is, so an error of m counts as much
@@ -118,8 +141,8 @@ impl Expected<'_> {
         if sum == 0.0 { 0.0 } else { 1.0 / sum }
     }
 
-    fn check_gradient<T: Precision>(&self, got: &Outcome<T>, with_dloss: bool) -> Result<(), String> {
-        let expected = if with_dloss { &self.whole.dlogits } else { &self.ones.dlogits };
+    fn check_gradient<T: Precision>(&self, got: &Outcome<T>, dloss: Dloss) -> Result<(), String> {
+        let expected = if dloss == Dloss::Given { &self.whole.dlogits } else { &self.ones.dlogits };
         for row in 0..self.case.rows() {
             // a slope below the normal numbers has few digits left in the type computed in
             let (relative, step) = if self.double { (DOUBLE, 1e-300) } else { (SINGLE_GRADIENT, 2f64.powi(-149)) };

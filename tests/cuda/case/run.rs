@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::Case;
 use crate::device::{Buffer, Device, Element};
-use crate::host::{Attribute, Host, Kernel, Node, Status, Tensor, Type};
+use crate::host::{Attribute, Host, Kernel, Node, Status, Tensor};
 
 /// A type of logits: what it rounds to.
 pub trait Precision: Element + elonnx::loss::Element {
@@ -74,8 +74,26 @@ pub struct Outcome<T> {
     pub bits: Vec<u64>,
 }
 
-/// The buffers of a loss and of margins that were wanted.
-type Losses<'d, T> = (Buffer<'d, T>, Option<Buffer<'d, f32>>);
+/// What `EncouragingLossAndGrad` writes.
+pub struct Buffers<'d, T> {
+    loss: Buffer<'d, T>,
+    margin: Option<Buffer<'d, f32>>,
+    dlogits: Buffer<'d, T>,
+}
+
+impl<T: Precision> Buffers<'_, T> {
+    /// What is in them, once the device's stream is done.
+    pub fn outcome(&self) -> Outcome<T> {
+        outcome(Some(&self.loss), self.margin.as_ref(), Some(&self.dlogits))
+    }
+
+    /// As if nothing had been written.
+    pub fn forget(&self) {
+        self.loss.forget();
+        self.dlogits.forget();
+        self.margin.iter().for_each(Buffer::forget);
+    }
+}
 
 /// A case on a device: inputs uploaded once, kernels of the three operators.
 pub struct Run<'d, T, L> {
@@ -89,6 +107,9 @@ pub struct Run<'d, T, L> {
     kernels: [Kernel; 3],
     pub stream: *mut c_void,
 }
+
+// SAFETY: the stream is a handle of the driver's, which any thread may use; nothing else is not `Sync`.
+unsafe impl<T: Sync, L: Sync> Sync for Run<'_, T, L> {}
 
 impl<'d, T: Precision, L: Element + TryFrom<i64>> Run<'d, T, L> {
     /// Makes the kernels and uploads; `case` is rounded.
@@ -117,7 +138,8 @@ impl<'d, T: Precision, L: Element + TryFrom<i64>> Run<'d, T, L> {
         }
     }
 
-    fn inputs(&self) -> Vec<Option<Tensor>> {
+    /// Of the loss; the gradient has dloss before and margins after them.
+    pub fn inputs(&self) -> Vec<Option<Tensor>> {
         vec![
             Some(self.logits.tensor(&self.case.shape)),
             Some(self.labels.tensor(&self.case.labels_shape())),
@@ -141,45 +163,74 @@ impl<'d, T: Precision, L: Element + TryFrom<i64>> Run<'d, T, L> {
         let margin_tensor = with_margin.then(|| margin.tensor(&self.case.labels_shape()));
         let outputs = vec![Some(loss.tensor(&self.case.loss_shape())), margin_tensor];
         self.kernels[0].run(self.inputs(), outputs, self.stream)?;
-        Ok(outcome(Some(loss), with_margin.then_some(margin), None))
+        Ok(outcome(Some(&loss), with_margin.then_some(&margin), None))
     }
 
     /// `EncouragingLossAndGrad`, with or without its margin output.
     pub fn fused(&self, with_margin: bool) -> Result<Outcome<T>, Status> {
-        let dlogits = self.dlogits();
-        let (loss, margin) = self.fused_into(with_margin, &dlogits)?;
-        Ok(outcome(Some(loss), margin, Some(dlogits)))
+        let buffers = self.buffers();
+        let buffers = Buffers { margin: buffers.margin.filter(|_| with_margin), ..buffers };
+        self.fused_on(&buffers)?;
+        Ok(buffers.outcome())
     }
 
     /// The same, with dlogits in the place of the logits, which are gone afterwards.
     pub fn fused_in_place(self) -> Result<Outcome<T>, Status> {
-        let (loss, margin) = self.fused_into(true, &self.logits)?;
-        Ok(outcome(Some(loss), margin, Some(self.logits)))
+        let (loss, margin) = self.losses();
+        self.fused_into(&loss, Some(&margin), &self.logits)?;
+        Ok(outcome(Some(&loss), Some(&margin), Some(&self.logits)))
     }
 
-    fn fused_into(&self, with_margin: bool, dlogits: &Buffer<'d, T>) -> Result<Losses<'d, T>, Status> {
+    /// Outputs of `EncouragingLossAndGrad` that are not written yet.
+    pub fn buffers(&self) -> Buffers<'d, T> {
         let (loss, margin) = self.losses();
-        let margin = with_margin.then_some(margin);
-        let outputs = vec![
+        Buffers { loss, margin: Some(margin), dlogits: self.dlogits() }
+    }
+
+    /// `EncouragingLossAndGrad` into these; does not wait for it.
+    pub fn fused_on(&self, buffers: &Buffers<'d, T>) -> Result<(), Status> {
+        self.fused_into(&buffers.loss, buffers.margin.as_ref(), &buffers.dlogits)
+    }
+
+    /// The same with other inputs.
+    pub fn fused_of(&self, inputs: Vec<Option<Tensor>>, buffers: &Buffers<'d, T>) -> Result<(), Status> {
+        let outputs = self.fused_outputs(&buffers.loss, buffers.margin.as_ref(), &buffers.dlogits);
+        self.kernels[2].run(inputs, outputs, self.stream)
+    }
+
+    fn fused_into(
+        &self,
+        loss: &Buffer<'d, T>,
+        margin: Option<&Buffer<'d, f32>>,
+        dlogits: &Buffer<'d, T>,
+    ) -> Result<(), Status> {
+        self.kernels[2].run(self.inputs(), self.fused_outputs(loss, margin, dlogits), self.stream)
+    }
+
+    fn fused_outputs(
+        &self,
+        loss: &Buffer<'d, T>,
+        margin: Option<&Buffer<'d, f32>>,
+        dlogits: &Buffer<'d, T>,
+    ) -> Vec<Option<Tensor>> {
+        vec![
             Some(loss.tensor(&self.case.loss_shape())),
-            margin.as_ref().map(|margin| margin.tensor(&self.case.labels_shape())),
+            margin.map(|margin| margin.tensor(&self.case.labels_shape())),
             Some(dlogits.tensor(&self.case.shape)),
-        ];
-        self.kernels[2].run(self.inputs(), outputs, self.stream)?;
-        Ok((loss, margin))
+        ]
     }
 
     /// `EncouragingLossGrad`, with or without the margins of a forward pass.
     pub fn gradient(&self, margins: Option<&[f32]>) -> Result<Outcome<T>, Status> {
         let dlogits = self.dlogits();
         self.gradient_into(margins, dlogits.tensor(&self.case.shape))?;
-        Ok(outcome(None, None, Some(dlogits)))
+        Ok(outcome(None, None, Some(&dlogits)))
     }
 
     /// The same, with dlogits in the place of the logits, which are gone afterwards.
     pub fn gradient_in_place(self, margins: Option<&[f32]>) -> Result<Outcome<T>, Status> {
         self.gradient_into(margins, self.logits.tensor(&self.case.shape))?;
-        Ok(outcome(None, None, Some(self.logits)))
+        Ok(outcome(None, None, Some(&self.logits)))
     }
 
     fn gradient_into(&self, margins: Option<&[f32]>, dlogits: Tensor) -> Result<(), Status> {
@@ -196,17 +247,17 @@ impl<'d, T: Precision, L: Element + TryFrom<i64>> Run<'d, T, L> {
 }
 
 fn outcome<T: Precision>(
-    loss: Option<Buffer<'_, T>>,
-    margin: Option<Buffer<'_, f32>>,
-    dlogits: Option<Buffer<'_, T>>,
+    loss: Option<&Buffer<'_, T>>,
+    margin: Option<&Buffer<'_, f32>>,
+    dlogits: Option<&Buffer<'_, T>>,
 ) -> Outcome<T> {
-    let mut bits = loss.as_ref().map_or_else(Vec::new, Buffer::bits);
-    bits.extend(margin.as_ref().map_or_else(Vec::new, Buffer::bits));
-    bits.extend(dlogits.as_ref().map_or_else(Vec::new, Buffer::bits));
+    let mut bits = loss.map_or_else(Vec::new, Buffer::bits);
+    bits.extend(margin.map_or_else(Vec::new, Buffer::bits));
+    bits.extend(dlogits.map_or_else(Vec::new, Buffer::bits));
     Outcome {
-        loss: loss.map_or_else(Vec::new, |buffer| buffer.read()),
-        margin: margin.map_or_else(Vec::new, |buffer| buffer.read()),
-        dlogits: dlogits.map_or_else(Vec::new, |buffer| buffer.read()),
+        loss: loss.map_or_else(Vec::new, Buffer::read),
+        margin: margin.map_or_else(Vec::new, Buffer::read),
+        dlogits: dlogits.map_or_else(Vec::new, Buffer::read),
         bits,
     }
 }

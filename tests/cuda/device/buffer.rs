@@ -34,7 +34,7 @@ pub struct Buffer<'d, T> {
 impl<'d, T: Element> Buffer<'d, T> {
     /// With these elements.
     pub fn with(device: &'d Device, offset: usize, elements: &[T]) -> Buffer<'d, T> {
-        let mut buffer = Buffer::empty(device, offset, elements.len());
+        let buffer = Buffer::empty(device, offset, elements.len());
         let size = size_of_val(elements);
         // SAFETY: any element is bytes.
         let bytes = unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), size) };
@@ -46,11 +46,16 @@ impl<'d, T: Element> Buffer<'d, T> {
 
     /// Filled with bytes that are a NaN in every type of float: what is not written shows.
     pub fn unwritten(device: &'d Device, offset: usize, len: usize) -> Buffer<'d, T> {
-        let mut buffer = Buffer::<T>::empty(device, offset, len);
-        let mut all = vec![GUARD_BYTE; buffer.bytes];
-        all[buffer.start..][..len * size_of::<T>()].fill(0xFF);
-        buffer.upload(&all);
+        let buffer = Buffer::empty(device, offset, len);
+        buffer.forget();
         buffer
+    }
+
+    /// Fills it with those bytes again.
+    pub fn forget(&self) {
+        let mut all = vec![GUARD_BYTE; self.bytes];
+        all[self.start..][..self.len * size_of::<T>()].fill(0xFF);
+        self.upload(&all);
     }
 
     fn empty(device: &'d Device, offset: usize, len: usize) -> Buffer<'d, T> {
@@ -63,7 +68,7 @@ impl<'d, T: Element> Buffer<'d, T> {
         Buffer { device, base, bytes, start, len, element: PhantomData }
     }
 
-    fn upload(&mut self, all: &[u8]) {
+    fn upload(&self, all: &[u8]) {
         let _current = self.device.current();
         // SAFETY: the allocation has as many bytes.
         ok(unsafe { sys::cuMemcpyHtoD_v2(self.base, all.as_ptr().cast(), all.len()) });

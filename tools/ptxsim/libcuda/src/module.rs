@@ -35,7 +35,7 @@ impl Function {
     }
 
     pub(crate) fn static_shared(&self) -> Outcome<u32> {
-        Ok(self.kernel()?.static_shared() as u32)
+        Ok(self.kernel()?.static_shared())
     }
 }
 
