@@ -55,6 +55,7 @@ def add_sanitizer(folder):
     except (wheels.Unavailable, wheels.InstallFailed) as error:
         print(f"gpu_check: the bundle is without compute-sanitizer: {error}", file=sys.stderr)
         return
+    # in one folder, as in the toolkit: it looks for its libraries beside itself
     for part in ("bin", "lib"):
-        shutil.copytree(wheel / part, folder / part, dirs_exist_ok=True)
-    (folder / "bin" / "compute-sanitizer").chmod(0o755)
+        shutil.copytree(wheel / part, folder, dirs_exist_ok=True)
+    (folder / "compute-sanitizer").chmod(0o755)

@@ -12,7 +12,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PLUGIN = {"darwin": "libelonnx.dylib", "win32": "elonnx.dll"}.get(sys.platform, "libelonnx.so")
 # what each file of a bundle is called
 FILES = {"tests": "cuda_tests", "bench": "cuda_bench", "elonnx": "elonnx", "plugin": PLUGIN,
-         "sanitizer": "compute-sanitizer/bin/compute-sanitizer"}
+         "sanitizer": "compute-sanitizer/compute-sanitizer"}
 # the plugin as it ships, in a folder of its own: cargo build would build all dependencies anew
 BUILD_PLUGIN = ["cargo", "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib", "--no-default-features",
                 "--features", "cuda", "--target-dir", str(TARGET / "plugin")]
