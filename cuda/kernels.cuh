@@ -32,7 +32,7 @@ KERNEL THREADS(256, 2) smooth_block(Problem p) { smooth<Logits, Element<Logits>:
 KERNEL THREADS(256, 4) block(Problem p) { plain<Logits, BlockTeam>(p); }
 #endif
 
-KERNEL THREADS(1024, 1) sum_of_weights(Problem p, double *partials, double *total) {
+KERNEL THREADS(512, 1) sum_of_weights(Problem p, double *partials, double *total) {
     sum_of_weights_of<Logits>(p, partials, total);
 }
 KERNEL THREADS(256, 1) add_up(const double *partials, i32 count, double *total) {

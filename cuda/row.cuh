@@ -5,6 +5,10 @@
 #include "running.cuh"
 #include "team.cuh"
 
+DEVICE i64 label_of(const Problem &p, i64 row) {
+    return p.labels_are_64_bit ? ((const i64 *)p.labels)[row] : (i64)((const i32 *)p.labels)[row];
+}
+
 // The label of a row.
 template <class R> struct Target {
     i64 label;
@@ -21,9 +25,13 @@ template <class R> struct Target {
         return t;
     }
 
-    template <class T> static DEVICE Target of(const Problem &p, const T *, i64 row) {
+    template <class T> static DEVICE Target of(const Problem &p, const T *logits, i64 row) {
+        return of_label(p, logits, label_of(p, row));
+    }
+
+    template <class T> static DEVICE Target of_label(const Problem &p, const T *, i64 label) {
         Target t;
-        t.label = p.labels_are_64_bit ? ((const i64 *)p.labels)[row] : (i64)((const i32 *)p.labels)[row];
+        t.label = label;
         const bool ignored = p.has_ignore_index && t.label == p.ignore_index;
         t.counts = !ignored && t.label >= 0 && t.label < p.classes;
         t.fill = ignored ? (R)0 : nan_of<R>();

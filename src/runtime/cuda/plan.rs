@@ -33,10 +33,12 @@ const FEW_SMOOTHED: i64 = 8;
 const OTHER_SHARED: u32 = 2048;
 /// Threads of a multiprocessor that keep its memory busy.
 const THREADS_WANTED: u32 = 768;
-/// Rows that one block of `sum_of_weights` takes.
-const LABELS_PER_BLOCK: i64 = 4096;
-/// Up to so many rows one block is faster than two launches.
-const LABELS_OF_ONE_BLOCK: i64 = 65_536;
+/// Threads of a block of `sum_of_weights`.
+const LABEL_THREADS: u32 = 512;
+/// Rows of such a block: each thread asks for four labels at once, and waits for them once.
+const LABELS_PER_BLOCK: i64 = 4 * LABEL_THREADS as i64;
+/// Up to so many rows one block, which waits a few times, is faster than a second launch.
+const LABELS_OF_ONE_BLOCK: i64 = 4 * LABELS_PER_BLOCK;
 
 /// The launches of a call that has rows.
 pub(crate) fn plan(call: &Call) -> Plan {
@@ -77,7 +79,7 @@ fn sum_of_weights(call: &Call, plan: &mut Plan) {
     let rows = call.problem.rows;
     let grid = if rows <= LABELS_OF_ONE_BLOCK { 1 } else { blocks(rows, LABELS_PER_BLOCK) };
     let arguments = Arguments::SumOfWeights { problem: call.problem, partials, total };
-    plan.launches.push(Launch { kernel: "sum_of_weights", grid, block: 1024, shared: 0, arguments });
+    plan.launches.push(Launch { kernel: "sum_of_weights", grid, block: LABEL_THREADS, shared: 0, arguments });
     if grid > 1 {
         let arguments = Arguments::AddUp { partials, count: signed(grid), total };
         plan.launches.push(Launch { kernel: "add_up", grid: 1, block: 256, shared: 0, arguments });
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn longer_rows_take_more_threads_and_then_other_kernels() {
         let lanes = |classes| rows(Operator::Loss, ElementType::Bf16, classes).lanes;
-        assert_eq!([33, 256, 511, 512, 520, 1024, 2048].map(lanes), [8, 8, 8, 8, 16, 16, 32]);
+        assert_eq!([33, 256, 511, 512, 520, 1024, 2048].map(lanes), [8, 8, 16, 8, 16, 16, 32]);
         let kernel = |operator, element, classes| rows(operator, element, classes).kernel;
         for (classes, f32, bf16) in [
             (31, "thread", "thread"),
