@@ -2,7 +2,7 @@
 //!
 //! | rows | forward | gradient |
 //! | --- | --- | --- |
-//! | up to 32 vectors of 16 bytes per lane of 4 or 8 | `rows4`, `rows8`: several rows per block, in registers | the same |
+//! | short: 8 vectors of 16 bytes for each of 32 threads | `rows4`, `rows8`: in registers, several rows per block | the same |
 //! | longer | `stream_forward`: one read | `staged_gradient`: the row in shared memory; beyond it `two_pass_gradient` |
 //! | an inner axis, or few classes | `thread`: one thread per row; `columns`: warps share 32 rows | the same |
 //! | float64 | as above, and `block` | the same |
