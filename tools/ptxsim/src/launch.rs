@@ -19,6 +19,9 @@ const MOST_THREADS_OF_AXIS: [u32; 3] = [1024, 1024, 64];
 /// Bytes of static shared memory that a kernel can declare, on every GPU.
 const MOST_STATIC_SHARED: u64 = 48 << 10;
 
+/// Blocks up to which a random order is any of all orders; of more, it is only which comes first.
+const MOST_SHUFFLED: u64 = 1 << 24;
+
 /// In which order threads run. What a kernel computes must not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -139,10 +142,14 @@ impl Launch<'_> {
         match environment.options.order {
             Order::Ascending => Box::new(0..blocks),
             Order::Descending => Box::new((0..blocks).rev()),
-            Order::Random(_) => {
+            Order::Random(_) if blocks <= MOST_SHUFFLED => {
                 let mut order: Vec<u64> = (0..blocks).collect();
                 environment.random.shuffle(&mut order);
                 Box::new(order.into_iter())
+            }
+            Order::Random(_) => {
+                let first = environment.random.u64(..blocks);
+                Box::new((first..blocks).chain(0..first))
             }
         }
     }
