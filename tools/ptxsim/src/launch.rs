@@ -37,10 +37,7 @@ pub enum Order {
 /// What is checked, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Blocks up to which a random order is any of all orders; of more, it is only which comes first.
-const MOST_SHUFFLED: u64 = 1 << 24;
-
-/// In which order threads run.
+    /// In which order threads run.
     pub order: Order,
     /// Places by which approximate functions (`ex2.approx`, `rcp.approx`, ...) may err; 0 is the nearest number.
     pub ulp_noise: u32,
