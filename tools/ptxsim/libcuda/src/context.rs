@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ffi::{c_int, c_uint, c_ulonglong, c_void};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::code::Code;
@@ -14,6 +14,8 @@ use crate::memory;
 
 pub(crate) struct Context {
     pub(crate) handle: usize,
+    /// no other context ever has it
+    id: u64,
     pub(crate) device: &'static Device,
     /// what a fault left; all later calls give it
     sticky: AtomicU32,
@@ -22,8 +24,15 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Makes one, under the handle of an earlier one of the device that is gone, if there is any: as drivers do.
     fn make(device: &'static Device) -> usize {
-        handles::add(0, |handle| Context { handle, device, sticky: AtomicU32::new(0), allocations: Mutex::default() })
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let id = 1 + MADE.fetch_add(1, Ordering::Relaxed);
+        let make = |handle| Context { handle, id, device, sticky: AtomicU32::new(0), allocations: Mutex::default() };
+        match lock(&device.spare_contexts).pop() {
+            Some(handle) => handles::add_again(handle, make),
+            None => handles::add(0, make),
+        }
     }
 
     /// Fails if a fault has happened in it.
@@ -42,6 +51,7 @@ impl Context {
         let context = handles::remove::<Context>(handle).map_err(|_| Code::ERROR_INVALID_CONTEXT)?;
         handles::remove_owned(handle);
         memory::free_all(&context);
+        lock(&context.device.spare_contexts).push(handle);
         Ok(())
     }
 }
@@ -111,6 +121,15 @@ unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut usize) -> u32 {
         // the driver takes null for "not wanted" here
         // SAFETY: the caller's.
         if context.is_null() { Ok(()) } else { unsafe { write(context, popped) } }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxGetId(context: usize, id: *mut c_ulonglong) -> u32 {
+    entry::initialised(|| {
+        let context = if context == 0 { current()? } else { by_handle(context)? };
+        // SAFETY: the caller's.
+        unsafe { write(id, context.id) }
     })
 }
 

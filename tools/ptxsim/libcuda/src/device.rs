@@ -36,6 +36,8 @@ pub(crate) struct Device {
     /// bytes in use
     pub(crate) used: AtomicUsize,
     pub(crate) calls: Calls,
+    /// handles of contexts that are gone
+    pub(crate) spare_contexts: Mutex<Vec<usize>>,
     /// the interpreter's words on the last fault
     pub(crate) fault: Mutex<String>,
 }
@@ -45,9 +47,10 @@ impl Device {
         Device {
             ordinal,
             options: Mutex::new(options.clone()),
-            memory: Mutex::new(Memory::new()),
+            memory: Mutex::new(memory_of(ordinal)),
             used: AtomicUsize::new(0),
             calls: Calls::default(),
+            spare_contexts: Mutex::default(),
             fault: Mutex::default(),
         }
     }
@@ -55,6 +58,19 @@ impl Device {
     pub(crate) fn options(&self) -> Options {
         lock(&self.options).clone()
     }
+}
+
+/// Memory whose addresses no other device has, as with unified addressing: they begin 8 GiB after those of the device
+/// before it. Addresses of what was freed are never handed out again, so they are used up here.
+fn memory_of(ordinal: usize) -> Memory {
+    let mut memory = Memory::new();
+    for _ in 0..8 * ordinal {
+        if let Ok(address) = memory.allocate(1 << 30) {
+            // just allocated
+            let _ = memory.free(address);
+        }
+    }
+    memory
 }
 
 /// The driver, unless `CUDA_STANDIN` cannot be read: then every call gives `CUDA_ERROR_INVALID_VALUE`.

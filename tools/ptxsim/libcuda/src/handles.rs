@@ -33,6 +33,12 @@ pub(crate) fn add<T: Any + Send + Sync>(owner: usize, make: impl FnOnce(usize) -
     handle
 }
 
+/// The same under a handle that stood for something before.
+pub(crate) fn add_again<T: Any + Send + Sync>(handle: usize, make: impl FnOnce(usize) -> T) -> usize {
+    lock(&TABLE).entries.insert(handle, Entry { owner: 0, object: Arc::new(make(handle)) });
+    handle
+}
+
 /// The object of a handle.
 ///
 /// # Errors

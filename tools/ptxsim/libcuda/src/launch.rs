@@ -108,20 +108,21 @@ unsafe extern "C" fn cuLaunchKernel(
         let function = handles::get::<Function>(function)?;
         let device = context.device;
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
-        device.calls.add(format_args!(
-            "cuLaunchKernel name={} grid={grid_x},{grid_y},{grid_z} block={block_x},{block_y},{block_z} \
-             shared={shared} stream={stream:#x}",
-            function.name
-        ));
-        // a kernel, a stream and the current context that are not of one another
-        if function.context != context.handle || stream::context_of(stream)?.handle != context.handle {
-            return Err(Code::ERROR_INVALID_HANDLE);
-        }
         if !extra.is_null() {
             return Err(Code::ERROR_NOT_SUPPORTED);
         }
         // SAFETY: the caller's.
         let parameters = unsafe { read_parameters(function.kernel()?, parameters) }?;
+        device.calls.add(format_args!(
+            "cuLaunchKernel name={} grid={grid_x},{grid_y},{grid_z} block={block_x},{block_y},{block_z} shared={shared} \
+             parameters={} stream={stream:#x}",
+            function.name,
+            in_hex(&parameters)
+        ));
+        // a kernel, a stream and the current context that are not of one another
+        if function.context != context.handle || stream::context_of(stream)?.handle != context.handle {
+            return Err(Code::ERROR_INVALID_HANDLE);
+        }
         let launch = Launch { function, grid, block, shared, parameters };
         launch.check(&device.options())?;
         {
@@ -135,6 +136,19 @@ unsafe extern "C" fn cuLaunchKernel(
             None => Ok(()),
         }
     })
+}
+
+/// Parameters as numbers, as they lie in memory; of long ones the size.
+fn in_hex(parameters: &[Vec<u8>]) -> String {
+    let number = |bytes: &Vec<u8>| match bytes.len() {
+        size @ 1..=8 => {
+            let mut whole = [0; 8];
+            whole[..size].copy_from_slice(bytes);
+            format!("{:#x}", u64::from_le_bytes(whole))
+        }
+        size => format!("[{size}]"),
+    };
+    parameters.iter().map(number).collect::<Vec<_>>().join(",")
 }
 
 /// Copies the parameters of a kernel: nothing tells how many the caller passes, or how large they are, but the kernel.
