@@ -15,13 +15,13 @@ const fn mutation(
     line: &'static str,
     number: usize,
     edit: mutation::Edit,
-) -> Mutation {
+) -> Mutation<'static> {
     Mutation { name, kernel, line, number, edit }
 }
 
 const EXIT_OF_ONE: &str = "{ .reg .pred %q; .reg .b32 %t; mov.u32 %t, %tid.x; setp.eq.u32 %q, %t, 5; @%q ret; }";
 
-const MUTATIONS: [Mutation; 46] = [
+const MUTATIONS: [Mutation<'static>; 46] = [
     mutation("barrier dropped after the parts of the maximum", "softmax", "bar.sync 0;", 1, Drop),
     mutation("barrier dropped after the parts of the sum", "softmax", "bar.sync 0;", 2, Drop),
     mutation("barrier for half of the threads", "softmax", "bar.sync 0;", 1, OnlyIf("lt 64")),

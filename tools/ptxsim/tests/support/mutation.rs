@@ -15,9 +15,9 @@ pub enum Edit {
     SwapSources,
 }
 
-pub struct Mutation {
+pub struct Mutation<'a> {
     pub name: &'static str,
-    pub kernel: &'static str,
+    pub kernel: &'a str,
     /// A piece of the line.
     pub line: &'static str,
     /// Which of the kernel's lines with that piece, from 1.
@@ -25,7 +25,7 @@ pub struct Mutation {
     pub edit: Edit,
 }
 
-impl Mutation {
+impl Mutation<'_> {
     /// The PTX with the bug in it.
     pub fn apply(&self, ptx: &str) -> String {
         let Mutation { name, kernel, line, number, .. } = self;
@@ -84,7 +84,11 @@ impl Mutation {
 }
 
 /// Runs `check` on the PTX as it is and with each bug, and fails if a bug isn't noticed or what is right is.
-pub fn assert_all_caught(ptx: &str, mutations: &[Mutation], check: impl Fn(&str, &'static str) -> Result<(), String>) {
+pub fn assert_all_caught(
+    ptx: &str,
+    mutations: &[Mutation<'static>],
+    check: impl Fn(&str, &'static str) -> Result<(), String>,
+) {
     let mut kernels: Vec<&'static str> = mutations.iter().map(|mutation| mutation.kernel).collect();
     kernels.dedup();
     for kernel in kernels {
