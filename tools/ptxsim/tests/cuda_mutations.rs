@@ -350,7 +350,7 @@ fn every_cuda_kernel_runs() {
                     check_sums_of(&module, kernel.name(), &options)
                 }
                 "sum_of_weights" | "add_up" | "reduce" => Ok(()),
-                name => cases(name, element).iter().try_for_each(|case| case.check(&module, &options)),
+                name => cases(name, element).iter().try_for_each(|case| case.check(&module, &options).map(drop)),
             };
             result.unwrap_or_else(|found| panic!("{file} {}: {found}", kernel.name()));
         }

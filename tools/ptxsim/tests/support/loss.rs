@@ -1,7 +1,7 @@
 //! The project's own kernels, as its launch layer calls them, and what they must compute: enough of it to see that a bug
 //! in them is seen. The suite of the package itself goes through the operators and is complete.
 
-use ptxsim::{Memory, Module, Options};
+use ptxsim::{Memory, Module, Options, Statistics};
 
 use crate::support::{Argument, Number, Random, download_all, launch, upload_all};
 
@@ -83,8 +83,8 @@ impl Case {
         pointers.chain(numbers).chain(parameters).chain(flags).collect()
     }
 
-    /// Runs it and compares: the fault, or the first number that is wrong.
-    pub fn check(&self, module: &Module, options: &Options) -> Result<(), String> {
+    /// Runs it and compares: what it did, or the fault, or the first number that is wrong.
+    pub fn check(&self, module: &Module, options: &Options) -> Result<Statistics, String> {
         let Case { element, rows, classes, inner, offset, .. } = *self;
         let count = rows * classes;
         let mut random = Random(count as u64);
@@ -106,7 +106,7 @@ impl Case {
         let problem = self.problem([logits, gradient_or_none, label_address, 0, 0, 0, 0, losses, margins, partials, 0]);
         let most = module.kernel(&self.kernel).and_then(|kernel| kernel.max_threads()).unwrap_or(self.block);
         let shape = (self.grid, self.block.min(most), self.shared);
-        launch(module, &self.kernel, shape, &[Argument::Bytes(&problem)], &mut memory, options)
+        let statistics = launch(module, &self.kernel, shape, &[Argument::Bytes(&problem)], &mut memory, options)
             .map_err(|fault| fault.to_string())?;
 
         let read = |address: u64, count: usize| -> Vec<f64> {
@@ -151,7 +151,7 @@ impl Case {
                 return Err(format!("partial sums {place} are {found}, expected {expected}"));
             }
         }
-        Ok(())
+        Ok(statistics)
     }
 }
 
