@@ -10,6 +10,12 @@
 // many registers that allows.
 #define THREADS(most, blocks) __launch_bounds__(most, blocks)
 
+#ifdef ONLY_PLAIN
+#define BLOCKS_OF_THREADS 6
+#else
+#define BLOCKS_OF_THREADS 8
+#endif
+
 #ifndef ONLY_PLAIN
 KERNEL THREADS(128, 7) rows4_forward(Problem p) { rows_in_registers<Logits, 4, false>(p); }
 KERNEL THREADS(128, 7) rows4_gradient(Problem p) { rows_in_registers<Logits, 4, true>(p); }
@@ -23,7 +29,7 @@ KERNEL THREADS(768, 1) two_pass_gradient(Problem p) { long_rows_gradient<Logits,
 KERNEL THREADS(128, 4) smooth_few(Problem p) { smooth<Logits, double, ThreadTeam>(p); }
 #endif
 
-KERNEL THREADS(128, 8) thread(Problem p) { plain<Logits, ThreadTeam>(p); }
+KERNEL THREADS(128, BLOCKS_OF_THREADS) thread(Problem p) { plain<Logits, ThreadTeam>(p); }
 KERNEL THREADS(512, 2) columns(Problem p) { plain<Logits, ColumnTeam>(p); }
 KERNEL THREADS(128, 4) smooth_thread(Problem p) { smooth<Logits, Element<Logits>::Compute, ThreadTeam>(p); }
 KERNEL THREADS(512, 1) smooth_columns(Problem p) { smooth<Logits, Element<Logits>::Compute, ColumnTeam>(p); }

@@ -8,41 +8,78 @@ template <class R> struct AtOnce {
     enum { COUNT = sizeof(R) == 4 ? 8 : 4 };
 };
 
-// The logits of a row, which lie `stride` apart.
+// The logits of a row, which lie `stride` apart, and their gradient.
 template <class T> struct StridedRow {
-    i64 start, stride, classes;
+    typedef typename Element<T>::Compute R;
+    const T *from;
+    T *to;
+    i64 stride;
+    i32 classes;
 
-    DEVICE StridedRow(const Problem &p, i64 row) : stride(p.inner), classes(p.classes) {
+    DEVICE StridedRow(const Problem &p, i64 row) : stride(p.inner), classes((i32)p.classes) {
         const i64 batch = p.inner == 1 ? row : row / p.inner;
-        start = batch * p.classes * p.inner + (p.inner == 1 ? 0 : row - batch * p.inner);
+        const i64 start = batch * p.classes * p.inner + (p.inner == 1 ? 0 : row - batch * p.inner);
+        from = (const T *)p.logits + start;
+        to = (T *)p.dlogits + start;
     }
-    DEVICE i64 index(i64 c) const { return start + c * stride; }
-    DEVICE typename Element<T>::Compute at(const Problem &p, i64 c) const {
-        return Element<T>::widen(((const T *)p.logits)[index(c)]);
-    }
-    DEVICE void set(const Problem &p, i64 c, typename Element<T>::Compute value) const {
-        ((T *)p.dlogits)[index(c)] = Element<T>::narrow(value);
-    }
+    DEVICE R at(i32 c) const { return Element<T>::widen(from[c * stride]); }
+    DEVICE void set(i32 c, R value) const { to[c * stride] = Element<T>::narrow(value); }
 };
 
-// A team's part of the classes but the label.
-template <class T, class Team> DEVICE Running<typename Element<T>::Compute> sum_up(
-    const Problem &p, const StridedRow<T> &row, i64 label
+// Calls `visit` for a team's part of the classes `begin`, `begin` + members ..., COUNT at once: their numbers are on their
+// way together.
+template <int COUNT, class T, class Team, class Visit> DEVICE void each_class(
+    const StridedRow<T> &row, i32 begin, Team, Visit visit
 ) {
     typedef typename Element<T>::Compute R;
-    enum { NUMBERS_AT_ONCE = AtOnce<R>::COUNT };
-    Running<R> running;
-    for (i64 first = Team::member(); first < row.classes; first += NUMBERS_AT_ONCE * Team::members()) {
-        R x[NUMBERS_AT_ONCE];
+    const i32 members = (i32)Team::members();
+    const i64 step = members * row.stride;
+    const T *from = row.from + begin * row.stride;
+    i32 c = begin;
+    for (; c + (COUNT - 1) * members < row.classes; c += COUNT * members, from += COUNT * step) {
+        R x[COUNT];
 #pragma unroll
-        for (int k = 0; k < NUMBERS_AT_ONCE; k++) {
-            const i64 c = first + k * Team::members();
-            x[k] = c < row.classes && c != label ? row.at(p, c) : -infinity<R>();
+        for (int k = 0; k < COUNT; k++) x[k] = Element<T>::widen(from[k * step]);
+        visit(x, c);
+    }
+    for (; c < row.classes; c += members, from += step) {
+        R x[1] = {Element<T>::widen(*from)};
+        visit(x, c);
+    }
+}
+
+// A team's part of the classes but the label and one more.
+template <class R> struct SumWithout {
+    Running<R> &running;
+    i32 label, other, members;
+
+    template <int COUNT> DEVICE void operator()(R (&x)[COUNT], i32 first) const {
+#pragma unroll
+        for (int k = 0; k < COUNT; k++) {
+            const i32 c = first + k * members;
+            if (c == label || c == other) x[k] = -infinity<R>();
         }
         running.add(x);
     }
-    return running;
-}
+};
+
+// Each gradient where its logit is, which has been read: in place they are the same memory.
+template <class T> struct StoreGradient {
+    typedef typename Element<T>::Compute R;
+    const StridedRow<T> &row;
+    const Gradient<R> &g;
+    i32 label, members;
+
+    template <int COUNT> DEVICE void operator()(R (&x)[COUNT], i32 first) const {
+        if (g.endless_logits) make_endless(x);
+        T *to = row.to + first * row.stride;
+        const i64 step = members * row.stride;
+#pragma unroll
+        for (int k = 0; k < COUNT; k++) {
+            to[k * step] = Element<T>::narrow(first + k * members == label ? g.label : g.of(x[k]));
+        }
+    }
+};
 
 template <class T, class Team> DEVICE void plain(const Problem &p) {
     typedef typename Element<T>::Compute R;
@@ -51,9 +88,11 @@ template <class T, class Team> DEVICE void plain(const Problem &p) {
         const i64 at = first + Team::row_of_thread();
         const bool exists = at < p.rows;
         const StridedRow<T> row(p, exists ? at : 0);
+        const i32 members = (i32)Team::members(), member = (i32)Team::member();
         Target<R> target = Target<R>::none();
         if (exists) target = Target<R>::of(p, (const T *)p.logits, at);
-        const R z = target.counts ? row.at(p, target.label) : (R)0;
+        const i32 label = target.counts ? (i32)target.label : -1;
+        const R z = target.counts ? row.at(label) : (R)0;
 
         Gradient<R> g = Gradient<R>::constant(target.fill);
         // a team that has no barriers may go its own way
@@ -61,23 +100,24 @@ template <class T, class Team> DEVICE void plain(const Problem &p) {
             g = end.gradient_from_margin(at, target, z, -(R)p.saved_margins[at]);
         } else {
             Running<R> running;
-            if (target.counts) running = sum_up<T, Team>(p, row, target.label);
+            if (target.counts) {
+                each_class<AtOnce<R>::COUNT>(row, member, Team(), SumWithout<R>{running, label, label, members});
+            }
             running.rescale(Team::template over_team<Max>(running.max));
             running.sum = Team::template over_team<Sum>(running.sum);
             const Others<R> others(running);
             const R m = RowEnd<T, R>::margin_loss(others, z);
             R loss, slope;
             end.f.evaluate(m, loss, slope);
-            if (exists && Team::member() == 0) end.write(at, target, loss, m);
+            if (exists && member == 0) end.write(at, target, loss, m);
             if (target.counts) g = end.gradient(at, target, others, slope);
         }
         if (!p.dlogits || !exists) continue;
         // the reductions came after everybody's reading of z: who writes over it comes after them
-#pragma unroll(AtOnce<R>::COUNT / 2)
-        for (i64 c = Team::member(); c < row.classes; c += Team::members()) {
-            R x = target.counts ? row.at(p, c) : (R)0;
-            if (g.endless_logits) x = endless(x);
-            row.set(p, c, target.counts && c == target.label ? g.label : g.of(x));
+        if (target.counts) {
+            each_class<AtOnce<R>::COUNT / 2>(row, member, Team(), StoreGradient<T>{row, g, label, members});
+        } else {
+            for (i32 c = member; c < row.classes; c += members) row.set(c, target.fill);
         }
     }
     end.publish();

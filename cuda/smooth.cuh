@@ -72,29 +72,31 @@ template <class T, class R, class Team> struct SmoothRow {
     const MarginLoss<R> &f;
     const StridedRow<T> row;
     const Target<R> target;
-    const i64 begin; // of this thread's classes: none where the row does not count
+    const i32 label, members;
+    const i32 begin; // of this thread's classes: none where the row does not count
 
     DEVICE SmoothRow(const Problem &problem, const MarginLoss<R> &loss, i64 at, const Target<R> &t)
-        : p(problem), f(loss), row(problem, at), target(t), begin(t.counts ? Team::member() : problem.classes) {}
+        : p(problem), f(loss), row(problem, at), target(t), label(t.counts ? (i32)t.label : -1),
+          members((i32)Team::members()), begin(t.counts ? (i32)Team::member() : (i32)problem.classes) {}
 
-    DEVICE R logit(i64 c) const { return (R)row.at(p, c); }
+    DEVICE R logit(i32 c) const { return (R)row.at(c); }
 
-    DEVICE R share_of(i64 c) const {
+    DEVICE R share_of(i32 c) const {
         const R weight = p.class_weights ? (R)Element<T>::widen(((const T *)p.class_weights)[c]) : (R)1;
         const R smoothing = (R)p.smoothing;
         const R spread = smoothing / (R)p.classes * weight;
-        return c == target.label ? (1 - smoothing) * target.weight + spread : spread;
+        return c == label ? (1 - smoothing) * target.weight + spread : spread;
     }
 
     // The first class with the largest logit.
     DEVICE i32 top() const {
         R most = -infinity<R>();
         i32 which = 0x7fffffff;
-        for (i64 c = begin; c < row.classes; c += Team::members()) {
+        for (i32 c = begin; c < row.classes; c += members) {
             const R z = logit(c);
             if (z > most) {
                 most = z;
-                which = (i32)c;
+                which = c;
             }
         }
         const R largest = Team::template over_team<Max>(most);
@@ -102,17 +104,20 @@ template <class T, class R, class Team> struct SmoothRow {
     }
 
     // The classes but label and top.
-    DEVICE Running<R> sum_of_rest(i64 top) const {
-        enum { NUMBERS_AT_ONCE = AtOnce<R>::COUNT };
+    DEVICE Running<R> sum_of_rest(i32 top) const {
+        enum { COUNT = AtOnce<R>::COUNT };
         Running<R> rest;
-        for (i64 first = begin; first < row.classes; first += NUMBERS_AT_ONCE * Team::members()) {
-            R x[NUMBERS_AT_ONCE];
+        const SumWithout<R> add = {rest, label, top, members};
+        i32 c = begin;
+        for (; c + (COUNT - 1) * members < row.classes; c += COUNT * members) {
+            R x[COUNT];
 #pragma unroll
-            for (int k = 0; k < NUMBERS_AT_ONCE; k++) {
-                const i64 c = first + k * Team::members();
-                x[k] = c < row.classes && c != target.label && c != top ? logit(c) : -infinity<R>();
-            }
-            rest.add(x);
+            for (int k = 0; k < COUNT; k++) x[k] = logit(c + k * members);
+            add(x, c);
+        }
+        for (; c < row.classes; c += members) {
+            R x[1] = {logit(c)};
+            add(x, c);
         }
         rest.rescale(Team::template over_team<Max>(rest.max));
         rest.sum = Team::template over_team<Sum>(rest.sum);
@@ -126,11 +131,11 @@ template <class R> struct SmoothSums {
 };
 
 template <class T, class R, class Team> DEVICE SmoothSums<R> smooth_sums(
-    const SmoothRow<T, R, Team> &row, i64 top, const LogSum<R> &all
+    const SmoothRow<T, R, Team> &row, i32 top, const LogSum<R> &all
 ) {
     SmoothSums<R> sums = {0, 0};
-    for (i64 c = row.begin; c < row.row.classes; c += Team::members()) {
-        if (c == row.target.label || c == top) continue;
+    for (i32 c = row.begin; c < row.row.classes; c += row.members) {
+        if (c == row.label || c == top) continue;
         const R z = row.logit(c), a = row.share_of(c);
         R bonus, h;
         small_bonus(row.f, all.share(z), bonus, h);
@@ -153,17 +158,17 @@ template <class T, class R, class Team> DEVICE void smooth(const Problem &p) {
 
         const i32 found = row.top();
         // no class has a number: the label stands in, and everything is NaN below
-        const i64 top = found == 0x7fffffff ? target.label : (i64)found;
+        const i32 label = row.label, top = found == 0x7fffffff ? label : found;
         const Running<R> rest = row.sum_of_rest(top);
-        const R z_label = target.counts ? row.logit(target.label) : (R)0;
+        const R z_label = target.counts ? row.logit(label) : (R)0;
         const R z_top = target.counts ? row.logit(top) : (R)0;
-        const bool apart = top != target.label;
+        const bool apart = top != label;
         const LogSum<R> all(apart ? with(with(rest, z_label), z_top) : with(rest, z_label));
         const LogSum<R> without_label(apart ? with(rest, z_top) : rest);
         const LogSum<R> without_top(with(rest, z_label));
         const R m = without_label.above(z_label);
 
-        const Apart<R> label_part(end.f, target.counts ? row.share_of(target.label) : (R)0, m);
+        const Apart<R> label_part(end.f, target.counts ? row.share_of(label) : (R)0, m);
         const Apart<R> top_part(end.f, target.counts && apart ? row.share_of(top) : (R)0, without_top.above(z_top));
         const SmoothSums<R> sums = smooth_sums(row, top, all);
         // what has no limit: several +infinity, nothing but -infinity, NaN
@@ -174,28 +179,28 @@ template <class T, class R, class Team> DEVICE void smooth(const Problem &p) {
 
         if (!p.dlogits || !exists) continue;
         const R scale = target.counts ? end.scale(at, 1) : (R)1;
-        for (i64 c = Team::member(); c < row.row.classes; c += Team::members()) {
+        for (i32 c = (i32)Team::member(); c < row.row.classes; c += row.members) {
             if (!target.counts || undetermined) {
-                row.row.set(p, c, target.counts ? nan_of<R>() : target.fill);
+                row.row.set(c, target.counts ? nan_of<R>() : target.fill);
                 continue;
             }
             // reading after the reductions: nobody else's numbers are read any more
-            const R z = c == target.label ? z_label : c == top ? z_top : row.logit(c);
+            const R z = c == label ? z_label : c == top ? z_top : row.logit(c);
             const R share = all.share(z);
             R g = share * sums.slope;
-            if (c == target.label) {
+            if (c == label) {
                 g -= label_part.slope;
             } else {
                 g += label_part.slope * without_label.share(z);
             }
             if (apart && c == top) g -= top_part.slope;
             if (apart && c != top) g += top_part.slope * without_top.share(z);
-            if (c != target.label && c != top) {
+            if (c != label && c != top) {
                 R bonus, h;
                 small_bonus(end.f, share, bonus, h);
                 g -= row.share_of(c) * h;
             }
-            row.row.set(p, c, g * scale);
+            row.row.set(c, g * scale);
         }
     }
     end.publish();

@@ -1,52 +1,38 @@
-// What the memory can do: a read and a copy, as plain as the kernels' own accesses. benches/cuda measures them beside
-// the operators, which can at best be as fast.
+// What the memory can do: a read and a copy, with the loads and stores that the kernels use. benches/cuda measures them
+// beside the operators, which can at best be as fast.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "memory.cuh"
 
-struct alignas(16) Line {
-    u32 a, b, c, d;
-};
+// Vectors of sixteen bytes that a thread has in flight at a time.
+const int FLIGHT = 4;
 
-// Lines that a thread has in flight at a time.
-constexpr int FLIGHT = 4;
+DEVICE u32 together(const Vector &v) { return v.words[0] | v.words[1] | v.words[2] | v.words[3]; }
 
-// Reads every line of 16 bytes. `never` is a sum that no data gives, so that nothing is written, which the compiler
-// cannot know.
-extern "C" __global__ void __launch_bounds__(512) read(const Line *from, u64 lines, u32 never, u32 *to) {
-    u64 step = (u64)gridDim.x * blockDim.x;
+// Reads every vector. `never` is what no data gives, so that nothing is written, which the compiler can't know.
+KERNEL __launch_bounds__(512) read(const Vector *from, u64 vectors, u32 never, u32 *to) {
+    const u64 step = (u64)gridDim.x * blockDim.x;
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     u32 sum = 0;
-    for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < lines; at += FLIGHT * step) {
-        Line line[FLIGHT];
+    for (; at + (FLIGHT - 1) * step < vectors; at += FLIGHT * step) {
+        Vector v[FLIGHT];
 #pragma unroll
-        for (int i = 0; i < FLIGHT; i++) {
-            line[i] = at + i * step < lines ? from[at + i * step] : Line{0, 0, 0, 0};
-        }
+        for (int i = 0; i < FLIGHT; i++) v[i] = load_vector(from + at + i * step);
 #pragma unroll
-        for (int i = 0; i < FLIGHT; i++) {
-            sum |= line[i].a | line[i].b | line[i].c | line[i].d;
-        }
+        for (int i = 0; i < FLIGHT; i++) sum |= together(v[i]);
     }
-    if (sum == never) {
-        *to = sum;
-    }
+    for (; at < vectors; at += step) sum |= together(load_vector(from + at));
+    if (sum == never) *to = sum;
 }
 
-extern "C" __global__ void __launch_bounds__(512) copy(const Line *from, u64 lines, Line *to) {
-    u64 step = (u64)gridDim.x * blockDim.x;
-    for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < lines; at += FLIGHT * step) {
-        Line line[FLIGHT];
+KERNEL __launch_bounds__(512) copy(const Vector *from, u64 vectors, Vector *to) {
+    const u64 step = (u64)gridDim.x * blockDim.x;
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    for (; at + (FLIGHT - 1) * step < vectors; at += FLIGHT * step) {
+        Vector v[FLIGHT];
 #pragma unroll
-        for (int i = 0; i < FLIGHT; i++) {
-            if (at + i * step < lines) {
-                line[i] = from[at + i * step];
-            }
-        }
+        for (int i = 0; i < FLIGHT; i++) v[i] = load_vector(from + at + i * step);
 #pragma unroll
-        for (int i = 0; i < FLIGHT; i++) {
-            if (at + i * step < lines) {
-                to[at + i * step] = line[i];
-            }
-        }
+        for (int i = 0; i < FLIGHT; i++) store_vector(to + at + i * step, v[i]);
     }
+    for (; at < vectors; at += step) store_vector(to + at, load_vector(from + at));
 }

@@ -5,8 +5,9 @@ use std::error::Error;
 use elonnx::loss::{Isa, Shape};
 use rayon::prelude::*;
 
-use crate::buffers::{Buffers, Dtype, IGNORED};
+use crate::buffers::{Buffers, IGNORED};
 use crate::direct;
+use crate::dtype::Dtype;
 use crate::form::{Form, Pass};
 use crate::measure::Team;
 

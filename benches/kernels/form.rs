@@ -2,7 +2,8 @@
 
 use elonnx::loss::{EncouragingLoss, ForwardOutput, Isa, LossError, Parallel, Partial, Problem, Upstream};
 
-use crate::buffers::{Dtype, IGNORED, Slot};
+use crate::buffers::{IGNORED, Slot};
+use crate::dtype::Dtype;
 
 /// What the pass computes.
 #[derive(Clone, Copy, Debug, PartialEq)]

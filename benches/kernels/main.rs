@@ -13,6 +13,7 @@ mod cache;
 mod check;
 mod copy;
 mod direct;
+mod dtype;
 mod form;
 mod measure;
 mod options;
@@ -25,7 +26,8 @@ use clap::Parser;
 use elonnx::loss::Shape;
 use half::{bf16, f16};
 
-use buffers::{Buffers, Dtype};
+use buffers::Buffers;
+use dtype::Dtype;
 use measure::Team;
 use options::{DtypeName, Options};
 use table::Record;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use elonnx::loss::{Isa, LossError, Partial, Rayon, Sequential, Shape};
 
-use crate::buffers::{Buffers, Dtype, Slot};
+use crate::buffers::{Buffers, Slot};
 use crate::check;
 use crate::copy::CopyWay;
+use crate::dtype::Dtype;
 use crate::form::{Form, Pass};
 use crate::options::Options;
 use crate::read::ReadWay;

@@ -64,11 +64,11 @@ def test_without_a_gpu_it_says_so_and_is_content(gpu_check, run, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["nothing"], "no step nothing; there are: correctness, sanitizer, session, bench, report"),
-    (["--bundle", "/nowhere"], "no folder /nowhere; `tools/gpu_check bundle /nowhere` makes it"),
+    (["nothing"], "no step nothing; there are: doctor, correctness, sanitizer, session, bench, peers, report"),
+    (["--bundle", "/nowhere"], "no file /nowhere; `tools/gpu_check bundle /nowhere` makes it"),
     (["bench", "--write"], "--write goes with the step report"),
     (["--shape", "4,1"], "4,1: write ROWS,CLASSES with at least 2 classes"),
-    (["bundle", "a", "b"], "bundle takes one folder"),
+    (["bundle", "a"], "bundle takes a file to write, whose name ends in .tar.xz"),
 ])
 def test_options_that_make_no_sense_get_a_sentence(run, arguments, sentence):
     code, said = run(*arguments)
@@ -85,14 +85,26 @@ def test_a_program_that_is_not_there_is_named(run, with_gpu, tmp_path):
     assert code == 1 and f"no file {tmp_path / 'gone'} (--tests)" in said
 
 
-def test_correctness_runs_the_program_of_the_bundle_on_the_gpu(run, with_gpu, tmp_path):
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    suite(bundle)
-    code, said = run("correctness", "--bundle", bundle, "--output", tmp_path / "out")
+def test_correctness_runs_the_program_that_is_named(run, with_gpu, tmp_path):
+    code, said = run("correctness", "--tests", suite(tmp_path), "--output", tmp_path / "out")
     assert code == 0 and "correctness: passed: 3 tests" in said
     saved = json.loads((tmp_path / "out" / "correctness.json").read_text())
     assert saved["result"] == "passed" and saved["tests"]["passed"] == 3 and saved["gpu"]["name"] == MADE_UP
+
+
+def doctor_says(folder, problem=None, device_problem=None):
+    device = {"name": MADE_UP, "compute_capability": "9.0", "problem": device_problem}
+    driver = None if problem else {"cuda_version": "12.0", "devices": [device]}
+    return program(folder / "elonnx", json.dumps({"report": {"cuda": {"driver": driver, "problem": problem}}}))
+
+
+def test_doctor_wants_kernels_that_load(run, with_gpu, tmp_path):
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path), "--output", tmp_path)
+    assert code == 0 and f"all kernels load on {MADE_UP} (9.0)" in said
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path, device_problem="too old"), "--output", tmp_path)
+    assert code == 1 and f"doctor: FAILED: {MADE_UP}: too old" in said
+    code, said = run("doctor", "--elonnx", doctor_says(tmp_path, problem="no driver"), "--output", tmp_path)
+    assert code == 1 and "doctor: FAILED: no driver" in said
 
 
 @pytest.mark.parametrize("numbers, why", [
@@ -179,7 +191,7 @@ def records(shape, dtype, shares, how="graph"):
     return [{"shape": list(shape), "dtype": dtype, "how": how, **line} for line in lines]
 
 
-def bench_outcome():
+def made_up_outcomes():
     shares = {"forward": 0.95, "backward": 0.9, "fused": 0.91}
     own = records((8192, 50257), "bf16", shares) + records((8192, 50256), "bf16", {**shares, "fused": 0.999})
     own += records((32768, 256), "f32", {**shares, "forward": 0.7499})
@@ -189,13 +201,14 @@ def bench_outcome():
     peers = [{"shape": [8192, 50257], "dtype": "bf16", "peer": peer, "form": "forward + backward", "how": "calls",
               "wrong": wrong, "median": fused * factor, "name": f"{peer}, forward + backward"}
              for peer, factor, wrong in (("PyTorch eager EL", 12.0, True), ("torch.compile CE", 1.96, False))]
-    return {"date": "2000-01-01", "result": "passed", "gpu": {"name": MADE_UP, "driver": "1.2", "cuda": "12.0"},
-            "clocks": {"sm_clock_mhz": {"median": 1700, "least": 1600, "most": 1755}},
-            "operators": own, "peers": {"results": peers, "missing": ["QuACK: ImportError"], "versions": {"torch": "0.0"}}}
+    common = {"date": "2000-01-01", "result": "passed", "gpu": {"name": MADE_UP, "driver": "1.2", "cuda": "12.0"}}
+    clocks = {"sm_clock_mhz": {"median": 1700, "least": 1600, "most": 1755}}
+    return {"bench": {**common, "clocks": clocks, "operators": own},
+            "peers": {**common, "results": peers, "missing": ["QuACK: ImportError"], "versions": {"torch": "0.0"}}}
 
 
 def test_the_report_holds_the_numbers_against_the_goals(gpu_check):
-    text = gpu_check.measurements.section({"bench": bench_outcome()})
+    text = gpu_check.measurements.section(made_up_outcomes())
     assert f"2000-01-01, {MADE_UP}, driver 1.2 (CUDA 12.0)" in text and "1700 MHz while it ran (1600 to 1755)" in text
     assert "| correctness | NOT RUN |" in text and "Not measured: QuACK: ImportError." in text
     goals = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[3:5]]
@@ -213,8 +226,7 @@ def test_the_report_holds_the_numbers_against_the_goals(gpu_check):
 
 
 def test_goals_that_nothing_was_measured_for_are_not_met(gpu_check):
-    bench = bench_outcome()
-    bench["operators"], bench["peers"]["results"] = records((32768, 256), "f32", {"forward": 0.9}), []
+    bench = {**made_up_outcomes()["bench"], "operators": records((32768, 256), "f32", {"forward": 0.9})}
     text = gpu_check.measurements.section({"bench": bench})
     assert text.count("not measured |") == 5 and "yes" in text
 
@@ -222,7 +234,7 @@ def test_goals_that_nothing_was_measured_for_are_not_met(gpu_check):
 def test_the_report_goes_to_its_place(gpu_check, run, tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     monkeypatch.setattr(gpu_check, "README", readme)
-    gpu_check.outcome.save(tmp_path, "bench", bench_outcome())
+    gpu_check.outcome.save(tmp_path, "bench", made_up_outcomes()["bench"])
     readme.write_text("# Measurements\n")
     code, said = run("report", "--write", "--output", tmp_path)
     assert code == 1 and "no place for the section" in said and readme.read_text() == "# Measurements\n"
@@ -231,6 +243,25 @@ def test_the_report_goes_to_its_place(gpu_check, run, tmp_path, monkeypatch):
     assert run("report", "--write", "--output", tmp_path)[0] == 0
     text = readme.read_text()
     assert MADE_UP in text and "not yet" not in text and text.endswith("## Next\n")
+
+
+def test_measurements_of_the_stand_in_are_not_written(gpu_check, run, tmp_path, monkeypatch):
+    bench = made_up_outcomes()["bench"]
+    gpu_check.outcome.save(tmp_path, "bench", {**bench, "gpu": {**bench["gpu"], "name": "ptxsim device 0"}})
+    monkeypatch.setattr(gpu_check, "README", tmp_path / "README.md")
+    code, said = run("report", "--write", "--output", tmp_path)
+    assert code == 1 and "ptxsim device 0 is no GPU" in said and not (tmp_path / "README.md").exists()
+
+
+def test_peers_that_are_stopped_keep_what_they_measured(gpu_check, tmp_path):
+    line = json.dumps({"shape": [4, 5], "dtype": "f32", "name": MADE_UP, "median": 1.0})
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho '{line}'\nexec sleep 60\n")
+    script.chmod(0o755)
+    options = argparse.Namespace(torch=str(script), shapes=[[4, 5]], dtypes=["f32"], bench_seconds=1.0, seconds=0.5)
+    found = gpu_check.benchmark.measure_peers(options)
+    assert len(found["results"]) == 1 and "all after MADE-UP TEST DATA" in found["missing"][0]
+    assert "stopped after 0.5 s" in found["missing"][0]
 
 
 def test_readme_has_a_place_for_the_report(gpu_check):
@@ -248,20 +279,28 @@ def test_clocks_are_read_from_nvidia_smi(gpu_check, tmp_path, monkeypatch):
     assert watch.facts["temperature_c"]["most"] == 41 and "power_w" not in watch.facts
 
 
-def test_a_bundle_holds_what_the_steps_ask_for(gpu_check, tmp_path, monkeypatch):
+def test_a_bundle_holds_what_the_steps_ask_for(gpu_check, run, with_gpu, tmp_path, monkeypatch):
     made = tmp_path / "made"
     made.mkdir()
-    given = {}
-    for key in ("tests", "bench", "elonnx", "plugin"):
-        given[key] = made / f"any-{key}"
-        given[key].write_bytes(b"#!/bin/sh\n")
+    given = {"tests": suite(made), "elonnx": doctor_says(made)}
+    for key in ("bench", "plugin"):
+        given[key] = program(made / key, "")
     monkeypatch.setattr(gpu_check.bundle, "add_sanitizer", lambda folder: None)
+    # programs of the test are scripts, which strip does not know
     monkeypatch.setattr(gpu_check.bundle.shutil, "which", lambda name: None)
-    folder = tmp_path / "bundle"
-    sizes = gpu_check.bundle.make(folder, gpu_check.programs.Programs(given))
-    assert set(sizes) == {"cuda_tests", "cuda_bench", "elonnx", gpu_check.programs.PLUGIN}
-    tools = gpu_check.programs.Programs({}, folder)
-    assert tools.path("tests") == folder / "cuda_tests" and tools.path("plugin").name == gpu_check.programs.PLUGIN
+    archive = tmp_path / "bundle.tar.xz"
+    options = [part for key, path in given.items() for part in (f"--{key}", path)]
+    code, said = run("bundle", archive, *options)
+    assert code == 0 and all(name in said for name in ("cuda_tests", "cuda_bench", "elonnx", gpu_check.programs.PLUGIN))
+    code, said = run("doctor", "correctness", "--bundle", archive, "--output", tmp_path / "out")
+    assert code == 0 and "correctness: passed: 3 tests" in said and "doctor: passed" in said
+
+
+def test_a_file_that_is_no_bundle_gets_a_sentence(run, with_gpu, tmp_path):
+    archive = tmp_path / "bundle.tar.xz"
+    archive.write_bytes(b"junk")
+    code, said = run("correctness", "--bundle", archive, "--output", tmp_path)
+    assert code == 1 and "bundle.tar.xz is no bundle" in said
 
 
 def test_shapes_are_rows_and_classes(gpu_check):

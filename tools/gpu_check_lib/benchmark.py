@@ -1,9 +1,10 @@
-"""Step `bench`: benches/cuda, and other projects' losses on the same shapes after it."""
+"""Steps `bench` and `peers`: benches/cuda, and other projects' losses on the same shapes by the same rules."""
 
 import json
 import pathlib
 import subprocess
 import sys
+import threading
 
 import gpu
 import outcome
@@ -22,19 +23,10 @@ def bench(programs, options):
     except Missing as error:
         return outcome.not_run(str(error))
     with gpu.Watch() as watch:
-        own = operators(program, options)
-    if isinstance(own, str):
-        return outcome.failed(own)
-    facts = {"gpu": gpu.describe(), "clocks": watch.facts, "operators": own}
-    lacking = None if options.no_peers else what_lacks(options.torch)
-    if options.no_peers or lacking:
-        facts["peers"] = {"missing": [lacking or "not asked for"], "results": []}
-    else:
-        with gpu.Watch() as watch:
-            facts["peers"] = peers(options)
-        facts["peers"]["clocks"] = watch.facts
-    return outcome.passed(about=f"{len(own)} measurements of the operators, "
-                                f"{len(facts['peers']['results'])} of others", **facts)
+        found = operators(program, options)
+    if isinstance(found, str):
+        return outcome.failed(found)
+    return outcome.passed(about=f"{len(found)} measurements", clocks=watch.facts, operators=found)
 
 
 def operators(program, options):
@@ -65,13 +57,27 @@ def what_lacks(python):
     return None if usable == "True" else f"PyTorch {version} of {python} finds no GPU"
 
 
-def peers(options):
-    """Measurements of others, which of them are missing, versions."""
+def peers(_, options):
+    lacking = what_lacks(options.torch)
+    if lacking:
+        return outcome.not_run(lacking)
+    with gpu.Watch() as watch:
+        found = measure_peers(options)
+    found["clocks"] = watch.facts
+    if not found["results"]:
+        return outcome.failed("; ".join(found["missing"]), **found)
+    return outcome.passed(about=f"{len(found['results'])} measurements", **found)
+
+
+def measure_peers(options):
+    """Measurements of others, which of them are missing, versions. What was measured until it was stopped counts."""
     task = {"shapes": options.shapes, "dtypes": options.dtypes, "seconds": options.bench_seconds, "device": "cuda",
             "compiled": True}
     found = {"results": [], "missing": [], "versions": {}}
     command = [options.torch, LIB / "in_torch_on_gpu.py", json.dumps(task)]
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    stop = threading.Timer(options.seconds, process.kill)
+    stop.start()
     for line in process.stdout:
         result = json.loads(line)
         if "versions" in result:
@@ -80,7 +86,10 @@ def peers(options):
         said = f"skipped: {result['skipped']}" if "skipped" in result else f"{result['median'] * 1e6:.1f} µs"
         print(f"gpu_check: {result['shape']} {result['dtype']}, {result['name']}: {said}", file=sys.stderr, flush=True)
         found["results"].append(result)
-    if process.wait() != 0:
-        found["missing"].append(f"all after {found['results'][-1]['name'] if found['results'] else 'the start'}: "
-                                f"in_torch_on_gpu.py ended with exit code {process.returncode}")
+    code = process.wait()
+    stop.cancel()
+    if code != 0:
+        last = found["results"][-1] if found["results"] else {"name": "the start"}
+        how = f"stopped after {options.seconds} s" if code == -9 else f"in_torch_on_gpu.py ended with exit code {code}"
+        found["missing"].append(f"all after {last['name']} of {last.get('shape', 'all')}: {how}")
     return found

@@ -7,7 +7,7 @@ import outcome
 
 BEGIN = "<!-- tools/gpu_check report --write: begin -->\n"
 END = "<!-- tools/gpu_check report --write: end -->\n"
-STEPS = ["correctness", "sanitizer", "session", "bench"]
+STEPS = ["doctor", "correctness", "sanitizer", "session", "bench", "peers"]
 PASSES = ["forward", "backward", "fused"]
 BOTH = "forward + backward"
 
@@ -21,7 +21,7 @@ def section(outcomes):
     bench = outcomes.get("bench") or {}
     parts = [heading(outcomes), steps(outcomes)]
     if "operators" in bench:
-        measured = Measured(bench)
+        measured = Measured(bench, outcomes.get("peers") or {})
         parts += [of_operators(measured), of_peers(measured), of_goals(measured)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -35,17 +35,17 @@ def placed(document, text):
 
 
 class Measured:
-    """Medians of the bench step, by what was measured."""
+    """Medians of the steps bench and peers, by what was measured."""
 
-    def __init__(self, bench):
-        self.bench = bench
+    def __init__(self, bench, peers):
+        self.missing = peers.get("missing", [])
         self.own, self.others = {}, {}
         for record in bench["operators"]:
             key = (tuple(record["shape"]), record["dtype"], record["name"].split(":")[0])
             # a graph has no cost of calls in it; what is called is the same
             if key not in self.own or record["how"] == "graph":
                 self.own[key] = {**record, "median": statistics.median(record["seconds"])}
-        for result in bench["peers"]["results"]:
+        for result in peers.get("results", []):
             key = (tuple(result["shape"]), result["dtype"], result.get("peer"), result.get("form"))
             if "peer" in result and ("graph" == result["how"] or key not in self.others):
                 self.others[key] = result
@@ -81,7 +81,7 @@ def heading(outcomes):
                      f"memory at {memory:.0f} MHz")
     else:
         lines.append("clocks unknown: no nvidia-smi")
-    versions = bench.get("peers", {}).get("versions", {})
+    versions = (outcomes.get("peers") or {}).get("versions")
     if versions:
         lines.append(", ".join(f"{name} {version}" for name, version in versions.items()))
     return ";\n".join(lines) + "."
@@ -111,7 +111,6 @@ def of_operators(measured):
 
 def of_peers(measured):
     peers = measured.peers()
-    missing = measured.bench["peers"]["missing"]
     lines = []
     for form, own in (("forward", "forward"), (BOTH, "fused")) if peers else ():
         lines += [f"Others, {form}, in µs; in brackets their time over that of elonnx ({own}):", "",
@@ -123,8 +122,8 @@ def of_peers(measured):
         lines.append("")
     if any(result.get("wrong") for result in measured.others.values()):
         lines += ["\\* further from float64 than the type explains.", ""]
-    if missing:
-        lines.append("Not measured: " + "; ".join(one_line(text) for text in missing) + ".")
+    if measured.missing:
+        lines.append("Not measured: " + "; ".join(one_line(text) for text in measured.missing) + ".")
     return "\n".join(lines).strip()
 
 

@@ -12,7 +12,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PLUGIN = {"darwin": "libelonnx.dylib", "win32": "elonnx.dll"}.get(sys.platform, "libelonnx.so")
 # what each file of a bundle is called
 FILES = {"tests": "cuda_tests", "bench": "cuda_bench", "elonnx": "elonnx", "plugin": PLUGIN,
-         "sanitizer": "compute-sanitizer/bin/compute-sanitizer"}
+         "sanitizer": "compute-sanitizer/compute-sanitizer"}
 # the plugin as it ships, in a folder of its own: cargo build would build all dependencies anew
 BUILD_PLUGIN = ["cargo", "rustc", "--locked", "--release", "--lib", "--crate-type", "cdylib", "--no-default-features",
                 "--features", "cuda", "--target-dir", str(TARGET / "plugin")]
@@ -25,7 +25,8 @@ class Missing(Exception):
 class Programs:
     """Paths by what they are for; a path that was given wins over the bundle's, and that over building."""
 
-    def __init__(self, given, bundle=None):
+    def __init__(self, given, bundle=None, profile="release"):
+        self.profile = profile
         self.found = {key: pathlib.Path(path).resolve() for key, path in given.items() if path}
         for key, path in self.found.items():
             if not path.is_file():
@@ -45,7 +46,8 @@ class Programs:
         return built("tests", ["cargo", "test", "--locked", "--profile", "ci", "--test", "cuda", "--no-run"], "cuda", "test")
 
     def build_bench(self):
-        return built("bench", ["cargo", "bench", "--locked", "--bench", "cuda", "--no-run"], "cuda", "bench")
+        return built("bench", ["cargo", "bench", "--locked", "--profile", self.profile, "--bench", "cuda", "--no-run"],
+                     "cuda", "bench")
 
     def build_elonnx(self):
         # tests of the command need the command
@@ -81,7 +83,7 @@ def built(key, command, name, kind):
 
 def require_cargo(key):
     if not shutil.which("cargo"):
-        raise Missing(f"cargo is not here to build it: name the file with --{key}, or a folder that "
+        raise Missing(f"cargo is not here to build it: name the file with --{key}, or an archive that "
                       "`tools/gpu_check bundle` made elsewhere with --bundle")
 
 

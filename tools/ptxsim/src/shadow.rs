@@ -145,21 +145,22 @@ impl Cell {
         };
         let strong = access.strong || access.kind == AccessKind::Atomic;
         let own = clock.stamp(access.thread, strong);
-        if !ordered(self.writer) && !(strong && self.writer.is_strong()) {
+        let tolerated = |other: Stamp| ordered(other) || (strong && other.is_strong());
+        if !tolerated(self.writer) {
             return Err(Found::Race { with: self.writer, with_write: true });
         }
         match access.kind {
-            AccessKind::Read => self.note_read(own, ordered),
+            AccessKind::Read => self.note_read(period, own, ordered),
             AccessKind::ConstantRead => {
                 if self.writer.time() > period {
                     return Err(Found::NotConstant);
                 }
                 self.constant = own.time();
-                self.note_read(own, ordered);
+                self.note_read(period, own, ordered);
             }
             AccessKind::Write | AccessKind::Atomic => {
                 for reader in [self.reader, self.other_reader] {
-                    if !ordered(reader) && !(strong && reader.is_strong()) {
+                    if !tolerated(reader) {
                         return Err(Found::Race { with: reader, with_write: false });
                     }
                 }
@@ -175,12 +176,14 @@ impl Cell {
     }
 
     #[inline]
-    fn note_read(&mut self, own: Stamp, ordered: impl Fn(Stamp) -> bool) {
+    fn note_read(&mut self, period: u64, own: Stamp, ordered: impl Fn(Stamp) -> bool) {
         if self.reader == own {
             return;
         }
+        // a strong read collides with less than the weak one before it
+        let says_more = !own.is_strong() || self.reader.is_strong() || self.reader.time() <= period;
         // whoever is ordered behind this access is ordered behind those before it
-        if ordered(self.reader) && !(self.reader.is_strong() && !own.is_strong()) {
+        if ordered(self.reader) && says_more {
             self.reader = own;
         } else if ordered(self.other_reader) || self.other_reader.thread() / 32 == self.reader.thread() / 32 {
             self.other_reader = own;

@@ -82,11 +82,18 @@ pub(crate) fn parse(text: &str) -> Result<Source<'_>, ParseError> {
     Ok(source)
 }
 
-/// A directive's `.reg .b32 %r<5>, %x;` as (type, name, count) for each name.
+/// A name that `.reg` declares: one register, or so many with numbers behind the name.
+pub(crate) struct DeclaredRegisters<'a> {
+    pub(crate) of: Type,
+    pub(crate) name: &'a str,
+    pub(crate) count: Option<u64>,
+}
+
+/// The names in a directive like `.reg .b32 %r<5>, %x;`.
 pub(crate) fn register_declarations<'a>(
     text: &'a str,
     tokens: &[Token<'a>],
-) -> Result<Vec<(Type, &'a str, Option<u64>)>, ParseError> {
+) -> Result<Vec<DeclaredRegisters<'a>>, ParseError> {
     let mut parser = Parser { text, tokens, at: 1 };
     let mut of = None;
     while let Some(word) = parser.peek_word().filter(|word| word.starts_with('.')) {
@@ -107,7 +114,7 @@ pub(crate) fn register_declarations<'a>(
         } else {
             None
         };
-        names.push((of, name, count));
+        names.push(DeclaredRegisters { of, name, count });
         if !parser.accept(',') {
             break;
         }
@@ -380,9 +387,9 @@ impl<'a> Parser<'a, '_> {
             }
             Some(TokenKind::Word("generic")) => {
                 self.expect('(')?;
-                let value = self.address()?;
+                let name = self.word("a variable")?;
                 self.expect(')')?;
-                value
+                Initial::Address { name, offset: self.offset()? }
             }
             Some(TokenKind::Word(_)) => {
                 self.at -= 1;
@@ -397,8 +404,16 @@ impl<'a> Parser<'a, '_> {
 
     fn address(&mut self) -> Result<Initial<'a>, ParseError> {
         let name = self.word("a variable")?;
-        let offset = if self.accept('+') { self.integer("the offset")? } else { 0 };
-        Ok(Initial::Address { name, offset: offset as i64 })
+        Ok(Initial::Address { name, offset: self.offset()? })
+    }
+
+    /// `+4`, `-4` or nothing.
+    fn offset(&mut self) -> Result<i64, ParseError> {
+        match (self.accept('+'), self.accept('-')) {
+            (false, false) => Ok(0),
+            (_, true) => Ok((self.integer("the offset")? as i64).wrapping_neg()),
+            (true, false) => Ok(self.integer("the offset")? as i64),
+        }
     }
 
     fn function(&mut self, is_entry: bool) -> Result<Function<'a>, ParseError> {

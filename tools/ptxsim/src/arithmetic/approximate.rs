@@ -16,6 +16,7 @@ pub(crate) enum Approximation {
 
 impl Approximation {
     /// f64 has places to spare, so that the result is the nearest f32 but in ties of the last of f64's places.
+    #[inline]
     pub(crate) fn compute(self, a: f32, b: f32) -> f32 {
         let wide = f64::from(a);
         match self {
@@ -33,6 +34,7 @@ impl Approximation {
 }
 
 /// `value` moved by up to `ulps` places, by an amount that depends on the value alone. Zero, infinity and NaN stay.
+#[inline]
 pub(crate) fn blurred(value: f32, ulps: u32) -> f32 {
     if ulps == 0 || !value.is_normal() {
         return value;

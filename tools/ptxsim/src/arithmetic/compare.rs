@@ -34,9 +34,10 @@ fn integer(name: &str, of: Type) -> Option<Comparison> {
 
 /// A `u` at the end makes NaN true, which has no order.
 fn float<T: Value>(name: &str, wide: impl Fn(T) -> f64 + Send + Sync + 'static) -> Option<Comparison> {
+    let order = move |a: T, b: T| wide(a).partial_cmp(&wide(b));
     macro_rules! true_where {
         ($order:pat) => {
-            comparison(move |a: T, b: T| matches!(wide(a).partial_cmp(&wide(b)), $order))
+            comparison(move |a: T, b: T| matches!(order(a, b), $order))
         };
     }
     Some(match name {
@@ -52,8 +53,8 @@ fn float<T: Value>(name: &str, wide: impl Fn(T) -> f64 + Send + Sync + 'static) 
         "leu" => true_where!(Some(Less | Equal) | None),
         "gtu" => true_where!(Some(Greater) | None),
         "geu" => true_where!(Some(Greater | Equal) | None),
-        "num" => true_where!(Some(_)),
-        "nan" => true_where!(None),
+        "num" => comparison(move |a, b| order(a, b).is_some()),
+        "nan" => comparison(move |a, b| order(a, b).is_none()),
         _ => return None,
     })
 }

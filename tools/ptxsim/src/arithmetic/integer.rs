@@ -176,11 +176,14 @@ pub(crate) fn extract_bits(of: Type) -> Option<Function> {
 
 /// `length` bits of `a` put into `b` at `position`.
 pub(crate) fn insert_bits(of: Type) -> Option<Function> {
-    with_integer!(of, T => quaternary(|a: T, b: T, position, length| {
-        let bits = low_bits(length & 0xff).checked_shl(position & 0xff).unwrap_or(0);
-        let a = (a as u64).checked_shl(position & 0xff).unwrap_or(0);
-        ((a & bits) | (b as u64 & !bits)) as T
-    }))
+    let mask = of.mask();
+    matches!(of, Type::B32 | Type::B64).then(|| {
+        quaternary(move |a: u64, b: u64, position, length| {
+            let bits = low_bits(length & 0xff).checked_shl(position & 0xff).unwrap_or(0);
+            let a = a.checked_shl(position & 0xff).unwrap_or(0);
+            ((a & bits) | (b & !bits)) & mask
+        })
+    })
 }
 
 pub(crate) fn count_ones(of: Type) -> Option<Function> {

@@ -52,6 +52,7 @@ fn zero_sum(a: f32, b: f32, rounding: Rounding) -> f32 {
     if negative { -0.0 } else { 0.0 }
 }
 
+#[inline(always)]
 pub(crate) fn add(a: f32, b: f32, rounding: Rounding) -> f32 {
     if rounding == Rounding::Nearest {
         return a + b;
@@ -60,11 +61,13 @@ pub(crate) fn add(a: f32, b: f32, rounding: Rounding) -> f32 {
     if sum == 0.0 { zero_sum(a, b, rounding) } else { to_f32(sum, error, rounding) }
 }
 
+#[inline(always)]
 pub(crate) fn multiply(a: f32, b: f32, rounding: Rounding) -> f32 {
     // 48 places: exact
     if rounding == Rounding::Nearest { a * b } else { to_f32(f64::from(a) * f64::from(b), 0.0, rounding) }
 }
 
+#[inline(always)]
 pub(crate) fn multiply_add(a: f32, b: f32, c: f32, rounding: Rounding) -> f32 {
     if rounding == Rounding::Nearest {
         return a.mul_add(b, c);

@@ -183,7 +183,7 @@ impl<'a> FunctionDecoder<'a, '_> {
     /// `%r<3>` declares `%r0` to `%r2`.
     fn declare_registers(&mut self, statement: &Statement<'a>) -> Result<(), String> {
         let declared = syntax::register_declarations(self.linker.text, &statement.tokens).map_err(|e| e.reason)?;
-        for (of, name, count) in declared {
+        for syntax::DeclaredRegisters { of, name, count } in declared {
             match count {
                 None => self.declare_register(name.to_string(), of)?,
                 Some(count) if count > MOST_REGISTERS => return Err(format!("{count} registers are too many")),

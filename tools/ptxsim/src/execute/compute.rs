@@ -1,6 +1,6 @@
 //! Instructions that each lane runs for itself, apart from memory.
 
-use super::warp::{After, Fragment, Frame, State, Warp, trouble};
+use super::warp::{After, Fragment, Frame, SavedRegisters, State, Warp, trouble};
 use super::{Environment, Step};
 use crate::arithmetic::approximate::blurred;
 use crate::arithmetic::carry;
@@ -79,13 +79,19 @@ impl Warp {
                 self.check(environment, active, *a)?;
                 self.check(environment, active, *b)?;
                 let ulps = environment.options.ulp_noise;
-                let rows = [destination, a, b].map(|row| &self.rows[*row as usize]);
+                let to = &self.rows[*destination as usize];
+                let (a, b) = (&self.rows[*a as usize], &self.rows[*b as usize]);
                 for_each_lane(active, |lane| {
-                    let [a, b] = [rows[1], rows[2]].map(|row| f32::from_bits(row[lane].get() as u32));
-                    let (a, b) = if *flush { (flushed(a), flushed(b)) } else { (a, b) };
-                    let result = canonical(function.compute(a, b));
-                    let result = if *flush { flushed(result) } else { result };
-                    rows[0][lane].set(blurred(result, ulps).to_bits().into());
+                    let mut x = f32::from_bits(a[lane].get() as u32);
+                    let mut y = f32::from_bits(b[lane].get() as u32);
+                    if *flush {
+                        (x, y) = (flushed(x), flushed(y));
+                    }
+                    let mut result = canonical(function.compute(x, y));
+                    if *flush {
+                        result = flushed(result);
+                    }
+                    to[lane].set(blurred(result, ulps).to_bits().into());
                 });
                 self.defined[*destination as usize] |= active;
             }
@@ -291,15 +297,9 @@ impl Warp {
         });
         let recursive =
             fragment.function == call.function || fragment.calls.iter().any(|frame| frame.function == call.function);
-        let (saved, saved_predicates) =
-            if recursive { self.save(environment, call.function) } else { Default::default() };
-        fragment.calls.push(Frame {
-            call: fragment.next,
-            function: fragment.function,
-            base: fragment.base,
-            saved,
-            saved_predicates,
-        });
+        let saved = if recursive { self.save(environment, call.function) } else { SavedRegisters::default() };
+        let (next, function, base_of_caller) = (fragment.next, fragment.function, fragment.base);
+        fragment.calls.push(Frame { call: next, function, base: base_of_caller, saved });
         fragment.function = call.function;
         fragment.base = base;
         fragment.next = callee.start;
@@ -307,9 +307,9 @@ impl Warp {
     }
 
     /// The registers of a function that is about to run inside itself.
-    fn save(&self, environment: &Environment<'_>, function: usize) -> (Vec<(u32, Vec<u64>)>, Vec<(u32, u32)>) {
+    fn save(&self, environment: &Environment<'_>, function: usize) -> SavedRegisters {
         let entry = &environment.program.functions[function];
-        let registers = entry.registers.clone().map(|register| {
+        let rows = entry.registers.clone().map(|register| {
             let values = self.rows[register as usize].iter().map(|value| value.get()).collect();
             (self.defined[register as usize], values)
         });
@@ -317,7 +317,7 @@ impl Warp {
             .predicates
             .clone()
             .map(|predicate| (self.predicates_defined[predicate as usize], self.predicates[predicate as usize]));
-        (registers.collect(), predicates.collect())
+        SavedRegisters { rows: rows.collect(), predicates: predicates.collect() }
     }
 
     pub(super) fn return_from(
@@ -354,12 +354,12 @@ impl Warp {
 
     fn restore(&mut self, environment: &Environment<'_>, function: usize, lanes: u32, frame: &Frame) {
         let entry = &environment.program.functions[function];
-        for (register, (defined, values)) in entry.registers.clone().zip(&frame.saved) {
+        for (register, (defined, values)) in entry.registers.clone().zip(&frame.saved.rows) {
             for_each_lane(lanes, |lane| self.rows[register as usize][lane].set(values[lane]));
             let place = &mut self.defined[register as usize];
             *place = *place & !lanes | defined & lanes;
         }
-        for (predicate, (defined, truths)) in entry.predicates.clone().zip(&frame.saved_predicates) {
+        for (predicate, (defined, truths)) in entry.predicates.clone().zip(&frame.saved.predicates) {
             self.set_predicate(lanes, predicate, *truths);
             let place = &mut self.predicates_defined[predicate as usize];
             *place = *place & !lanes | defined & lanes;

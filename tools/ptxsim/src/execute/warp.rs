@@ -27,9 +27,17 @@ pub(crate) struct Frame {
     /// The caller and where its variables lie.
     pub(crate) function: usize,
     pub(crate) base: u64,
-    /// Of a function that calls itself: its registers, from the callee's first on.
-    pub(crate) saved: Vec<(u32, Vec<u64>)>,
-    pub(crate) saved_predicates: Vec<(u32, u32)>,
+    /// Of a function that calls itself.
+    pub(crate) saved: SavedRegisters,
+}
+
+/// The registers of a function that runs again inside itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SavedRegisters {
+    /// Lanes in which each row was written, and its values.
+    pub(crate) rows: Vec<(u32, Vec<u64>)>,
+    /// Lanes in which each predicate was written, and its values.
+    pub(crate) predicates: Vec<(u32, u32)>,
 }
 
 /// Lanes that stand at the same instruction.
