@@ -47,7 +47,7 @@ template <class T, int VECTORS> struct RowInRegisters {
         }
     }
 
-    // Calls `visit` with PER_VECTOR numbers at a time.
+    // Calls `visit` with each number.
     template <class Visit> DEVICE void each(Visit visit) const {
 #pragma unroll
         for (int i = 0; i < VECTORS; i++) {

@@ -38,7 +38,9 @@ pub(crate) fn flushed(a: f32) -> f32 {
 /// f32 arithmetic makes one NaN only.
 #[inline(always)]
 pub(crate) fn canonical(a: f32) -> f32 {
-    if a.is_nan() { f32::from_bits(0x7fff_ffff) } else { a }
+    // of bits, not of numbers: to an optimiser one NaN is as good as another, and the choice not worth an instruction
+    let bits = a.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
 }
 
 fn saturated(a: f32) -> f32 {
