@@ -20,7 +20,7 @@
 //!
 //! * A label outside \[0, C) that is not `ignore_index` is no error: loss, margin and gradient of its row are NaN, and so
 //!   is a mean or sum over it.
-//! * A `bonus_weight` input that is negative, infinite or NaN is no error: everything is NaN.
+//! * A `bonus_weight` input that is negative, infinite or NaN is no error: loss and gradient of all rows that count are NaN.
 //! * From ONNX Runtime 1.24 on, `dlogits` takes the memory of `logits` where nothing needs the logits afterwards.
 //!   (Hosts from 1.18 on are offered it, but before 1.24 they don't know the shapes beforehand.)
 //!
