@@ -132,7 +132,7 @@ fn small(tensor: &TensorProto) -> Option<TensorValue> {
 }
 
 /// The tensor of a `Constant` node of numbers.
-fn constant_node(node: &NodeProto) -> Option<TensorValue> {
+pub(super) fn constant_node(node: &NodeProto) -> Option<TensorValue> {
     let (float, int) = (DataType::Float as i32, DataType::Int64 as i32);
     let vector = |data_type, data: Vec<f64>| {
         (data.len() <= MAX_CONSTANT_ELEMENTS).then(|| TensorValue { data_type, dims: vec![data.len() as i64], data })

@@ -11,7 +11,7 @@ use super::dims::{
     Dims, broadcast, clamp, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
     without,
 };
-use super::index::GraphIndex;
+use super::index::{GraphIndex, constant_node};
 use super::proto::{DataType, NodeProto, TensorProto};
 use super::shape::{Dimension, MAX_RANK, ValueType};
 use Dimension::{Known, Unknown};
@@ -38,6 +38,18 @@ impl<'g> Inference<'g> {
 
     pub(super) fn into_types(self) -> HashMap<String, ValueType> {
         self.types
+    }
+
+    pub(super) fn value_type(&self, value: &str) -> ValueType {
+        self.types.get(value).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn declare(&mut self, value: &str, found: ValueType) {
+        self.types.insert(value.to_owned(), found);
+    }
+
+    pub(super) fn index(&self) -> &GraphIndex<'g> {
+        &self.index
     }
 
     /// Takes in what a node tells about its outputs.
@@ -69,7 +81,12 @@ impl<'g> Inference<'g> {
 
     /// A constant integer input.
     fn ints(&self, node: &NodeProto, at: usize) -> Option<Vec<i64>> {
-        self.index.constant(node.input_at(at)?)?.ints()
+        let name = node.input_at(at)?;
+        match self.index.constant(name) {
+            Some(constant) => constant.ints(),
+            // of a node that is not in the graph yet
+            None => self.elements.get(name)?.iter().map(Dimension::known).collect(),
+        }
     }
 
     /// An integer list that is an attribute in old opsets, an input in new ones.
@@ -79,7 +96,11 @@ impl<'g> Inference<'g> {
 
     /// Elements of an integer input, as far as known.
     fn vector(&self, node: &NodeProto, at: usize) -> Option<Dims> {
-        let name = node.input_at(at)?;
+        self.elements_of(node.input_at(at)?)
+    }
+
+    /// Elements of a small integer value, as far as known.
+    pub(super) fn elements_of(&self, name: &str) -> Option<Dims> {
         if let Some(elements) = self.elements.get(name) {
             return Some(elements.clone());
         }
@@ -93,6 +114,10 @@ impl<'g> Inference<'g> {
             return None;
         }
         match node.op() {
+            "Constant" => {
+                let ints = constant_node(node)?.ints()?;
+                (ints.len() <= MAX_RANK).then(|| ints.into_iter().map(Known).collect())
+            }
             "Shape" => Some(shape_range(node, self.dims(node, 0)?)),
             "Identity" | "Cast" | "Squeeze" | "Unsqueeze" => self.vector(node, 0),
             "Gather" if node.attr_int("axis").unwrap_or(0) == 0 => {

@@ -24,6 +24,7 @@ mod wire;
 mod write;
 
 pub(crate) use copy::copy_into;
+pub(crate) use shape::GrowingShapes;
 pub(crate) use write::without_path;
 
 pub use build::{NodeBuilder, attribute, metadata_entry, node, tensor_type, value_info};

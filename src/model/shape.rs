@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::graph::Graph;
 use super::index::GraphIndex;
 use super::infer::Inference;
-use super::proto::{DimensionProto, ValueInfoProto};
+use super::proto::{DimensionProto, NodeProto, ValueInfoProto};
 
 /// Ranks beyond this are taken as unknown.
 pub(super) const MAX_RANK: usize = 64;
@@ -105,19 +105,7 @@ impl Shapes {
     /// Transpose, Cast, Constant, Softmax, reductions, Gather, Concat, Slice, norms …). `opset` is the default domain's.
     /// Declarations fill in what propagation does not tell.
     pub fn new(graph: &Graph, opset: i64) -> Self {
-        let mut types = HashMap::new();
-        for value in graph.value_infos().iter().chain(graph.outputs()).chain(graph.inputs()) {
-            types.insert(value.name().to_owned(), ValueType::of_value_info(value));
-        }
-        for tensor in graph.initializers() {
-            let dims = tensor.dims().iter().map(|&dim| Dimension::of(dim)).collect();
-            types.insert(tensor.name().to_owned(), ValueType::new(Some(tensor.data_type()), Some(dims)));
-        }
-        let mut inference = Inference::new(GraphIndex::new(graph), opset, types);
-        for node in graph.nodes() {
-            inference.node(node);
-        }
-        Self { types: inference.into_types() }
+        Self { types: propagated(graph, opset).into_types() }
     }
 
     /// What is known of `value` (all None where nothing is).
@@ -134,4 +122,57 @@ impl Shapes {
     pub fn rank(&self, value: &str) -> Option<usize> {
         Some(self.types.get(value)?.dims.as_ref()?.len())
     }
+}
+
+/// Types of the values of a graph and of nodes that are to be appended to it.
+pub(crate) struct GrowingShapes<'g> {
+    inference: Inference<'g>,
+}
+
+impl<'g> GrowingShapes<'g> {
+    /// As [`Shapes::new`].
+    pub fn new(graph: &'g Graph, opset: i64) -> Self {
+        Self { inference: propagated(graph, opset) }
+    }
+
+    /// Takes in a node that reads what is known here.
+    pub fn add(&mut self, node: &NodeProto) {
+        self.inference.node(node);
+    }
+
+    /// What is known of `value` (all None where nothing is).
+    pub fn get(&self, value: &str) -> ValueType {
+        self.inference.value_type(value)
+    }
+
+    /// Takes in what no node tells.
+    pub fn set(&mut self, value: &str, found: ValueType) {
+        self.inference.declare(value, found);
+    }
+
+    /// The elements of a small integer value that is constant or made of shapes, as far as known.
+    pub fn elements(&self, value: &str) -> Option<Vec<Dimension>> {
+        self.inference.elements_of(value)
+    }
+
+    /// Who makes and reads the values of the graph that is there.
+    pub fn index(&self) -> &GraphIndex<'g> {
+        self.inference.index()
+    }
+}
+
+fn propagated(graph: &Graph, opset: i64) -> Inference<'_> {
+    let mut types = HashMap::new();
+    for value in graph.value_infos().iter().chain(graph.outputs()).chain(graph.inputs()) {
+        types.insert(value.name().to_owned(), ValueType::of_value_info(value));
+    }
+    for tensor in graph.initializers() {
+        let dims = tensor.dims().iter().map(|&dim| Dimension::of(dim)).collect();
+        types.insert(tensor.name().to_owned(), ValueType::new(Some(tensor.data_type()), Some(dims)));
+    }
+    let mut inference = Inference::new(GraphIndex::new(graph), opset, types);
+    for node in graph.nodes() {
+        inference.node(node);
+    }
+    inference
 }

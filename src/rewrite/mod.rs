@@ -8,6 +8,8 @@ mod classifier;
 mod evaluate;
 mod expand;
 mod function;
+mod fused;
+mod gradient;
 mod inline;
 mod inspect;
 mod logits;
@@ -21,10 +23,13 @@ mod scoring;
 mod swap;
 #[cfg(test)]
 mod testing;
+pub mod train_step;
 mod unpatch;
+mod write_out;
 
 pub use artifacts::{ArtifactsReport, is_artifacts_folder, patch_artifacts};
 pub use function::{AttachReport, MIN_OPSET, Signature, attach, attributes, function_for, operator, parameters};
+pub use gradient::{Gradient, GradientError, Undifferentiable, gradient};
 pub use inline::inline;
 pub use inspect::{Inspection, inspect};
 pub use options::PatchOptions;

@@ -3,7 +3,6 @@
 mod cut;
 mod evidence;
 mod free_batch;
-mod functions;
 mod head;
 mod inference;
 #[cfg(test)]
@@ -16,8 +15,8 @@ use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, ValueType, 
 
 use super::patch::default_opset;
 use super::rules::Context;
+use super::write_out::Library;
 use super::{RewriteError, inline, is_our_domain};
-use functions::Library;
 
 pub(super) use evidence::{Chosen, choose};
 pub(super) use head::linear_head;

@@ -14,6 +14,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "OneHot" => one_hot(call)?,
         "Range" => range(call)?,
         "EyeLike" => eye_like(call)?,
+        "NonZero" => non_zero(call)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![result]))
@@ -26,6 +27,20 @@ fn position(index: i64, size: usize) -> Result<usize, Fault> {
         .ok()
         .filter(|&i| i < size)
         .ok_or_else(|| Fault::invalid(format!("index {index} lies outside an axis of {size}")))
+}
+
+/// One column per element that is not zero: its place, in row-major order.
+fn non_zero(call: &Call) -> Result<Tensor, Fault> {
+    let x = call.input(0)?;
+    let Data::Bool(set) = x.data.cast(Kind::Bool) else { return Err(Fault::invalid("no numbers")) };
+    let places: Vec<usize> = set.iter().enumerate().filter_map(|(at, set)| set.then_some(at)).collect();
+    let steps = strides(&x.dims);
+    let along = |axis: usize| {
+        let (step, size) = (steps[axis].max(1) as usize, x.dims[axis].max(1));
+        places.iter().map(move |at| (at / step % size) as i64)
+    };
+    let elements = (0..x.rank()).flat_map(along).collect();
+    Ok(Tensor::ints(&[x.rank(), places.len()], elements))
 }
 
 fn gather(call: &Call) -> Result<Tensor, Fault> {

@@ -5,12 +5,15 @@ use bytes::Bytes;
 use crate::model::proto::NodeProto;
 use crate::model::{Document, Graph, NodeId, Shapes};
 
-use super::super::{BODY_DOMAIN, DOMAIN, DOMAIN_VERSION, RewriteError};
+use super::super::{BODY_DOMAIN, DOMAIN, DOMAIN_VERSION, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP, RewriteError};
 use super::operator::{operator, with_every_attribute};
 use super::{Signature, function_for};
 
 /// Functions came to ONNX with this IR version.
 const FIRST_IR_VERSION_WITH_FUNCTIONS: i64 = 8;
+
+/// Operators whose bodies are looked after here.
+const LOSSES: [&str; 3] = [LOSS_OP, GRAD_OP, LOSS_AND_GRAD_OP];
 
 /// What [`attach`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +82,7 @@ pub fn attach(document: &mut Document) -> Result<AttachReport, RewriteError> {
         remove_unused(document, &wanted, &mut report);
     }
     for domain in [DOMAIN, BODY_DOMAIN] {
-        let used = wanted.iter().any(|(d, _)| *d == domain);
+        let used = document.graph().nodes().iter().any(|node| node.op_domain() == domain);
         match document.opset_version(domain) {
             None if used => {
                 report.changes.push(format!("opset import {domain} {DOMAIN_VERSION}"));
@@ -156,6 +159,8 @@ fn remove_unused(document: &mut Document, wanted: &[(&str, String)], report: &mu
         .iter()
         .map(|f| (f.proto().domain().to_owned(), f.proto().name().to_owned()))
         .filter(|(domain, _)| domain == DOMAIN || domain == BODY_DOMAIN)
+        // other operators of ours have other owners
+        .filter(|(_, name)| LOSSES.contains(&name.split('_').next().unwrap_or_default()))
         .filter(|(domain, name)| !wanted.iter().any(|(d, n)| d == domain && n == name))
         .collect();
     for (domain, name) in unused {

@@ -1,4 +1,4 @@
-//! Functions of the model itself, written out: tract has none, and logits may lie inside one.
+//! Functions of the model itself, written out: tract has none, logits may lie inside one, and gradients go through them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,14 +24,14 @@ fn key(domain: &str, name: &str, overload: &str) -> Key {
 }
 
 /// The functions of a model, ours left out: the rules know those as they are.
-pub(super) struct Library {
+pub(crate) struct Library {
     functions: HashMap<Key, Function>,
     /// Version of the default domain in the model.
     opset: Option<i64>,
 }
 
 impl Library {
-    pub(super) fn of(document: &Document) -> Self {
+    pub(crate) fn of(document: &Document) -> Self {
         let all = document.functions().iter().filter(|f| !is_our_domain(f.proto().domain()));
         let functions =
             all.map(|f| (key(f.proto().domain(), f.proto().name(), f.proto().overload()), f.clone())).collect();
@@ -52,7 +52,7 @@ impl Library {
     }
 
     /// Puts bodies in the place of calls, as deep as they go. Functions of another opset stay calls.
-    pub(super) fn write_out(&self, document: &mut Document) -> Result<(), RewriteError> {
+    pub(crate) fn write_out(&self, document: &mut Document) -> Result<(), RewriteError> {
         if self.functions.is_empty() {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Library {
     }
 
     /// Takes out the functions; one that is still called is an error.
-    pub(super) fn remove_from(&self, document: &mut Document) -> Result<(), RewriteError> {
+    pub(crate) fn remove_from(&self, document: &mut Document) -> Result<(), RewriteError> {
         self.refuse_calls(document.graph())?;
         for (domain, name, _) in self.functions.keys() {
             document.remove_function(domain, name);

@@ -1,0 +1,19 @@
+//! A model as gradients need it: one flat graph.
+
+use crate::model::Document;
+use crate::rewrite::RewriteError;
+use crate::rewrite::patch::default_opset;
+use crate::rewrite::write_out::Library;
+
+/// Functions of the model are written out.
+///
+/// # Errors
+/// A function that cannot be written out, a model without the default domain.
+pub(crate) fn prepare(document: &Document) -> Result<Document, RewriteError> {
+    default_opset(document)?;
+    let library = Library::of(document);
+    let mut flat = document.clone();
+    library.write_out(&mut flat)?;
+    library.remove_from(&mut flat)?;
+    Ok(flat)
+}
