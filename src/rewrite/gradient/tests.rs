@@ -1,1 +1,119 @@
 //! What `gradient` promises of whole graphs; rules are tested in their own files.
+
+use crate::model::proto::NodeProto;
+use crate::model::{DataType, Document, node};
+use crate::rewrite::testing::TestModel;
+use crate::rewrite::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
+
+use super::{GradientError, gradient};
+
+/// logits = z·w + b, and the encouraging loss of them.
+fn classifier() -> TestModel {
+    TestModel::classifier(17)
+        .initializer("w", DataType::Float, &[5], &[1.0, 2.0, 3.0, 4.0, 5.0])
+        .initializer("b", DataType::Float, &[5], &[0.5; 5])
+        .op("Mul", &["z", "w"], &["scaled"])
+        .op("Add", &["scaled", "b"], &["logits"])
+        .with(node(LOSS_OP).domain(DOMAIN).inputs(["logits", "y"]).outputs(["loss"]))
+        .output("loss", DataType::Float, &[])
+}
+
+fn count(document: &Document, op: &str) -> usize {
+    document.graph().nodes().iter().filter(|node| node.op() == op).count()
+}
+
+fn outputs(document: &Document) -> Vec<&str> {
+    document.graph().outputs().iter().map(|value| value.name()).collect()
+}
+
+#[test]
+fn forward_and_gradient_of_the_loss_are_one_operator() {
+    let found = gradient(&classifier().build(), "loss", &["w", "b"]).unwrap();
+    assert_eq!(found.outputs, ["gradient/w", "gradient/b"]);
+    assert_eq!(outputs(&found.document), ["loss", "gradient/w", "gradient/b"]);
+    assert_eq!([LOSS_OP, GRAD_OP, LOSS_AND_GRAD_OP].map(|op| count(&found.document, op)), [0, 0, 1]);
+    assert_eq!(found.document.functions().len(), 1, "it carries its body");
+}
+
+#[test]
+fn a_loss_that_goes_on_is_multiplied_by_what_comes_back() {
+    let model = classifier().number("half", 0.5).op("Mul", &["loss", "half"], &["scaled_loss"]).output(
+        "scaled_loss",
+        DataType::Float,
+        &[],
+    );
+    let found = gradient(&model.build(), "scaled_loss", &["w"]).unwrap();
+    assert_eq!([LOSS_OP, GRAD_OP, LOSS_AND_GRAD_OP].map(|op| count(&found.document, op)), [1, 1, 0]);
+    let backward = found.document.graph().nodes().iter().find(|node| node.op() == GRAD_OP).unwrap();
+    assert!(backward.input_at(5).is_some(), "it reads the margin of the forward pass");
+}
+
+#[test]
+fn gradients_nobody_asked_for_make_no_nodes() {
+    let only_bias = gradient(&classifier().build(), "loss", &["b"]).unwrap();
+    let both = gradient(&classifier().build(), "loss", &["w", "b"]).unwrap();
+    assert_eq!(count(&only_bias.document, "Mul"), 1, "the forward one");
+    assert_eq!(count(&both.document, "Mul"), 2);
+}
+
+#[test]
+fn what_is_computed_already_is_not_computed_again() {
+    // d(w·w)/dw = dy·w + dy·w: one product
+    let model = TestModel::new(17)
+        .initializer("w", DataType::Float, &[2], &[1.0, 2.0])
+        .op("Mul", &["w", "w"], &["square"])
+        .output("square", DataType::Float, &["2"]);
+    let found = gradient(&model.build(), "square", &["w"]).unwrap();
+    assert!(count(&found.document, "Mul") <= 2, "{:?}", ops(&found.document));
+}
+
+fn ops(document: &Document) -> Vec<String> {
+    document.graph().nodes().iter().map(|node| NodeProto::describe(node)).collect()
+}
+
+#[test]
+fn one_gradient_for_two_values_has_two_names() {
+    let model = TestModel::new(17)
+        .initializer("a", DataType::Float, &[2], &[1.0, 2.0])
+        .initializer("b", DataType::Float, &[2], &[1.0, 2.0])
+        .op("Add", &["a", "b"], &["sum"])
+        .op("Mul", &["sum", "sum"], &["y"])
+        .output("y", DataType::Float, &["2"]);
+    let found = gradient(&model.build(), "y", &["a", "b"]).unwrap();
+    assert_eq!(found.outputs, ["gradient/a", "gradient/b"]);
+    assert_eq!(count(&found.document, "Identity"), 1);
+}
+
+#[test]
+fn every_node_without_a_gradient_is_named_with_its_way_to_the_loss() {
+    let model = TestModel::new(17)
+        .initializer("w", DataType::Float, &[2], &[1.0, 2.0])
+        .with(node("Det").name("first").inputs(["w"]).outputs(["p"]))
+        .with(node("Rot").domain("their.own").name("second").inputs(["w"]).outputs(["q"]))
+        .with(node("Add").name("join").inputs(["p", "q"]).outputs(["y"]))
+        .output("y", DataType::Float, &["2"]);
+    let error = gradient(&model.build(), "y", &["w"]).unwrap_err();
+    let GradientError::Undifferentiable(nodes) = &error else { panic!("{error}") };
+    let names: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).collect();
+    assert_eq!(names, ["Det 'first'", "their.own::Rot 'second'"]);
+    assert!(nodes.iter().all(|node| node.path == ["Add 'join'"]), "{nodes:?}");
+    let text = error.to_string();
+    assert!(text.contains("2 nodes") && text.contains("--freeze"), "{text}");
+}
+
+#[test]
+fn values_that_have_no_gradient_are_told() {
+    let reason = |loss: &str, wrt: &[&str]| gradient(&classifier().build(), loss, wrt).unwrap_err().to_string();
+    assert_eq!(reason("loss", &["v"]), "v: the graph has no such value");
+    assert_eq!(reason("lost", &["w"]), "lost: the graph has no such value");
+    assert_eq!(reason("loss", &["y"]), "y: it is no float tensor, so it has no gradient");
+    assert_eq!(reason("scaled", &["w", "b"]), "the loss 'scaled' does not depend on b");
+}
+
+#[test]
+fn opsets_without_the_operators_it_needs_are_refused() {
+    let model =
+        TestModel::classifier(12).op("Identity", &["z"], &["loss"]).output("loss", DataType::Float, &["N", "5"]);
+    let error = gradient(&model.build(), "loss", &["z"]).unwrap_err().to_string();
+    assert!(error.contains("version 13") && error.contains("imports 12"), "{error}");
+}
