@@ -13,6 +13,7 @@ mod gradient;
 mod inline;
 mod inspect;
 mod logits;
+pub mod optimizer;
 mod options;
 mod patch;
 mod plan;
