@@ -4,9 +4,20 @@
 //! running statistics of BatchNormalization), *state* what the optimizer remembers of a parameter. All three go in as
 //! inputs and come out as outputs; the caller hands the outputs of one step to the next.
 
+mod batch_norm;
+mod constant_nodes;
 mod error;
+mod eval;
+mod forward;
 mod options;
+mod pattern;
+mod roles;
+mod selection;
 mod signature;
+mod step;
+#[cfg(test)]
+mod tests;
+mod trained;
 
 use bytes::Bytes;
 
@@ -30,17 +41,22 @@ pub struct TrainStep {
     pub notes: Vec<String>,
 }
 
+/// Metadata entry of a training step: its signature as JSON.
+pub const METADATA_KEY: &str = "elonnx.train_step";
+/// Version of the signature's layout.
+const VERSION: u32 = 1;
+
 /// Makes a training step of a classifier, exported for inference or for training, with a loss or without.
 ///
 /// The names of inputs and outputs are stable and in the signature: a parameter keeps its name as an input and comes out
 /// as "NAME/updated" (or "NAME/gradient" without an optimizer), its state is "NAME/exp_avg" and "NAME/exp_avg/updated".
+/// The graph holds no parameters; the first values of parameters and buffers are the initializers of `document`.
 ///
 /// # Errors
 /// No logits, nothing to train, operators without a gradient, patterns that match nothing, numbers out of range.
 pub fn train_step(document: &Document, options: &TrainStepOptions) -> Result<TrainStep, TrainStepError> {
-    options.optimizer.check()?;
-    let _ = document;
-    Err(TrainStepError::NoParameters("the assembly is not there yet".to_owned()))
+    options.check()?;
+    step::assemble(document, options)
 }
 
 /// The model in inference mode with the same loss: the inputs of `step` without state, learning rate and seed, by the same
@@ -49,7 +65,7 @@ pub fn train_step(document: &Document, options: &TrainStepOptions) -> Result<Tra
 /// # Errors
 /// As [`train_step`].
 pub fn eval_step(document: &Document, step: &TrainStep) -> Result<Document, TrainStepError> {
-    train_step(document, &step.options).map(|step| step.document)
+    eval::assemble(document, step)
 }
 
 /// The model with new data in its initializers; all else stays byte for byte as it was.
@@ -60,6 +76,5 @@ pub fn eval_step(document: &Document, step: &TrainStep) -> Result<Document, Trai
 /// # Errors
 /// Data of another length than type and shape of the initializer say.
 pub fn trained(document: &Document, values: impl Fn(&str) -> Option<Bytes>) -> Result<Document, TrainStepError> {
-    let _ = values;
-    Ok(document.clone())
+    trained::trained(document, &values)
 }

@@ -1,7 +1,9 @@
 //! What the user asks of a training step.
 
-use crate::loss::EncouragingLoss;
+use crate::loss::{EncouragingLoss, Reduction};
 use crate::rewrite::optimizer::Optimizer;
+
+use super::TrainStepError;
 
 /// How a classifier is made a training step.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,23 @@ impl Default for TrainStepOptions {
             class_weights_input: false,
             wrt: Vec::new(),
             plugin: true,
+        }
+    }
+}
+
+impl TrainStepOptions {
+    /// Whether they make sense by themselves.
+    pub(super) fn check(&self) -> Result<(), TrainStepError> {
+        self.optimizer.check()?;
+        if self.loss.reduction() == Reduction::None {
+            let reason = "a training step minimises one number: the reduction must be mean or sum, not none";
+            return Err(TrainStepError::Option(reason.to_owned()));
+        }
+        match self.clip_norm {
+            Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
+                Err(TrainStepError::Option(format!("the clipping norm must be finite and above 0, not {norm}")))
+            }
+            _ => Ok(()),
         }
     }
 }

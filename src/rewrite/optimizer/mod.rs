@@ -1,6 +1,16 @@
 //! How parameters follow their gradients.
 
+mod adamw;
+mod clip;
+mod sgd;
+#[cfg(test)]
+mod tests;
+mod update;
+
 use serde::Serialize;
+
+pub(crate) use clip::{clip, global_norm};
+pub(crate) use update::{Scalars, Trained, Updated, update};
 
 /// An optimizer with its numbers: the rules of PyTorch's `torch.optim`, in its order of operations.
 ///
