@@ -5,16 +5,20 @@
 //! [`tensor::MAX_ELEMENTS`] elements), speed does not matter, and nothing in a node can make it panic.
 
 mod activation;
+mod convolution;
 mod einsum;
 mod elementwise;
 mod indexing;
 mod loss;
 mod movement;
+mod normalization;
+mod pooling;
 mod product;
 mod reduction;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::collections::HashMap;
 
@@ -152,6 +156,9 @@ impl<'a> Call<'a> {
             reduction::run,
             product::run,
             einsum::run,
+            convolution::run,
+            pooling::run,
+            normalization::run,
             loss::run,
         ];
         for family in families {
