@@ -16,6 +16,8 @@ mod selection;
 mod signature;
 mod step;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod trained;
 
