@@ -55,9 +55,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         }
         "Gelu" => match call.string("approximate", "none") {
             "none" => float(call, |x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2)))?,
-            "tanh" => {
-                float(call, |x| 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()))?
-            }
+            "tanh" => float(call, |x| 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh()))?,
             other => return Err(Fault::invalid(format!("Gelu with the approximation '{other}'"))),
         },
         _ => return Ok(None),
@@ -125,10 +123,15 @@ mod tests {
         let coarse = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044_715 * x * x * x)).tanh());
         assert!(XS.iter().all(|&x| (coarse(x) - x * phi(x)).abs() < 5e-4));
         check(node, coarse);
-        check(
-            crate::model::node("Shrink").float("bias", 0.5).float("lambd", 1.0),
-            |x| if x < -1.0 { x + 0.5 } else if x > 1.0 { x - 0.5 } else { 0.0 },
-        );
+        check(crate::model::node("Shrink").float("bias", 0.5).float("lambd", 1.0), |x| {
+            if x < -1.0 {
+                x + 0.5
+            } else if x > 1.0 {
+                x - 0.5
+            } else {
+                0.0
+            }
+        });
     }
 
     #[test]
