@@ -150,6 +150,18 @@ impl Builder<'_> {
         reshaped
     }
 
+    /// `op`(value, number)
+    pub fn with_number(&mut self, op: &str, value: &str, number: f64) -> String {
+        let number = self.number(value, number);
+        self.op(op, &[value, &number])
+    }
+
+    /// A value where a mask is true, else 0. A product would make 0·∞ of what is not finite.
+    pub fn masked(&mut self, mask: &str, value: &str) -> String {
+        let zero = self.number(value, 0.0);
+        self.op("Where", &[mask, value, &zero])
+    }
+
     /// Σ of several values of the same shape.
     pub fn sum(&mut self, values: &[String]) -> Option<String> {
         match values {
