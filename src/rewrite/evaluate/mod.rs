@@ -10,7 +10,9 @@ mod indexing;
 mod loss;
 mod movement;
 mod product;
+mod rearrange;
 mod reduction;
+mod resize;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use std::collections::HashMap;
 
 use crate::model::proto::{AttributeProto, NodeProto};
 
+pub(crate) use resize::Interpolation;
 pub(crate) use tensor::{Data, Tensor};
 
 /// Why a subgraph could not be evaluated.
@@ -143,8 +146,17 @@ impl<'a> Call<'a> {
         if self.opset < 7 && self.node.attr("broadcast").is_some() {
             return Err(Fault::Unsupported(format!("{} with the broadcast attribute of opset 6", self.node.op())));
         }
-        let families =
-            [elementwise::run, movement::run, indexing::run, reduction::run, product::run, einsum::run, loss::run];
+        let families = [
+            elementwise::run,
+            movement::run,
+            indexing::run,
+            reduction::run,
+            product::run,
+            einsum::run,
+            rearrange::run,
+            resize::run,
+            loss::run,
+        ];
         for family in families {
             if let Some(results) = family(self)? {
                 return Ok(results);
