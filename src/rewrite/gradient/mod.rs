@@ -22,6 +22,7 @@ mod movement;
 mod normalization;
 mod path;
 mod pooling;
+mod positions;
 mod prepare;
 mod product;
 mod reduction;
@@ -29,6 +30,7 @@ mod resize;
 mod selection;
 mod shaping;
 mod sizes;
+mod slice;
 mod softmax;
 mod table;
 #[cfg(test)]

@@ -84,7 +84,16 @@ impl Builder<'_> {
                 let sizes: Vec<i64> = dims.iter().map(|dim| dim.known().unwrap_or(-1)).collect();
                 self.ints(&sizes)
             }
-            _ => self.shape_of(like),
+            _ => {
+                let shape = self.shape_of(like);
+                // a size of 0 is one, not "as it was"
+                let literal = self.opset() >= 14 && self.sizes(like).is_none_or(|sizes| sizes.contains(&0));
+                let reshaped = self.node("Reshape", &[value, &shape], |node| {
+                    if literal { node.int("allowzero", 1) } else { node }
+                });
+                self.declare_like(&reshaped, like);
+                return reshaped;
+            }
         };
         let reshaped = self.op("Reshape", &[value, &target]);
         self.declare_like(&reshaped, like);
