@@ -22,12 +22,15 @@ mod movement;
 mod normalization;
 mod path;
 mod pooling;
+mod positions;
 mod prepare;
 mod product;
 mod reduction;
 mod resize;
 mod selection;
 mod shaping;
+mod sizes;
+mod slice;
 mod softmax;
 mod table;
 #[cfg(test)]

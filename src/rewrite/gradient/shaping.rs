@@ -84,7 +84,16 @@ impl Builder<'_> {
                 let sizes: Vec<i64> = dims.iter().map(|dim| dim.known().unwrap_or(-1)).collect();
                 self.ints(&sizes)
             }
-            _ => self.shape_of(like),
+            _ => {
+                let shape = self.shape_of(like);
+                // a size of 0 is one, not "as it was"
+                let literal = self.opset() >= 14 && self.sizes(like).is_none_or(|sizes| sizes.contains(&0));
+                let reshaped = self.node("Reshape", &[value, &shape], |node| {
+                    if literal { node.int("allowzero", 1) } else { node }
+                });
+                self.declare_like(&reshaped, like);
+                return reshaped;
+            }
         };
         let reshaped = self.op("Reshape", &[value, &target]);
         self.declare_like(&reshaped, like);
@@ -148,6 +157,18 @@ impl Builder<'_> {
         let reshaped = self.op("Reshape", &[&summed, &target]);
         self.declare_like(&reshaped, like);
         reshaped
+    }
+
+    /// `op`(value, number)
+    pub fn with_number(&mut self, op: &str, value: &str, number: f64) -> String {
+        let number = self.number(value, number);
+        self.op(op, &[value, &number])
+    }
+
+    /// A value where a mask is true, else 0. A product would make 0·∞ of what is not finite.
+    pub fn masked(&mut self, mask: &str, value: &str) -> String {
+        let zero = self.number(value, 0.0);
+        self.op("Where", &[mask, value, &zero])
     }
 
     /// Σ of several values of the same shape.

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
+
 use crate::model::proto::NodeProto;
 use crate::model::{DataType, Document, TensorValue, value_info};
 use crate::rewrite::evaluate::{Data, Tensor, Values, evaluate};
@@ -26,6 +28,20 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f64> {
         .map(|x| if random.bool() { x } else { -x })
         .map(|x| if (x.abs() - 1.0).abs() < 0.01 { x * 1.03 } else { x })
         .collect()
+}
+
+/// A shape, and so many that broadcast to it: some axes are 1 there, some leading ones left out.
+pub(crate) fn broadcast_shapes(count: usize) -> impl Strategy<Value = (Vec<usize>, Vec<Vec<usize>>)> {
+    let operand = (0..4usize, proptest::collection::vec(proptest::bool::weighted(0.3), 4));
+    let all = (proptest::collection::vec(1..4usize, 0..4), proptest::collection::vec(operand, count));
+    all.prop_map(|(dims, operands)| {
+        let narrowed = |(skipped, ones): (usize, Vec<bool>)| {
+            let narrow = dims.iter().zip(ones).map(|(&size, one)| if one { 1 } else { size });
+            narrow.skip(skipped.min(dims.len())).collect()
+        };
+        let shapes = operands.into_iter().map(narrowed).collect();
+        (dims, shapes)
+    })
 }
 
 /// What is known about shapes when the gradient is built.
@@ -102,6 +118,13 @@ impl Case {
                 );
             }
         }
+    }
+
+    /// Why there is no gradient.
+    pub fn refusal(&self) -> String {
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        let document = self.model(Known::All, Some(&tensor(&[], vec![1.0])));
+        gradient(&document, "weighted", &names).expect_err("a refusal").to_string()
     }
 
     /// Central differences of the loss by each element of an input.
