@@ -1,0 +1,13 @@
+//! The maths of the fused training operators on slices of `f32`; no ONNX, no ONNX Runtime, no I/O.
+//!
+//! One file per operator, with its formula. Work is cut into blocks that depend on sizes only, and sums are added up in
+//! the order of the blocks: the same inputs give the same bits on any number of threads.
+
+pub(crate) mod adamw;
+mod error;
+mod isa;
+mod shared;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use error::KernelError;
