@@ -6,10 +6,10 @@
 /// Whatever is `#[inline(always)]` under `body` is compiled for it too: plain loops over slices become registers as wide
 /// as the machine's.
 macro_rules! compiled {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident;)*) => {$(
+    ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident;)*) => {$(
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "the kernel's, and the instruction set")]
-        pub(in crate::kernels) fn $name(isa: $crate::loss::Isa, $($arg: $type),*) $(-> $result)? {
+        $vis fn $name(isa: $crate::loss::Isa, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]

@@ -4,10 +4,14 @@
 //! the order of the blocks: the same inputs give the same bits on any number of threads.
 
 pub(crate) mod adamw;
+pub(crate) mod convolution;
 mod error;
 mod isa;
+mod scratch;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod window;
 
 pub(crate) use error::KernelError;
+pub(crate) use window::Window;
