@@ -5,6 +5,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`loss`] | the maths: parameters, f(m) and f′(m), CPU row kernels, the f64 reference |
+//! | `kernels` | the maths of fused training operators: optimizer, convolution, pooling, normalization |
 //! | [`model`] | ONNX files: messages, lazy document, edit, write |
 //! | [`rewrite`] | graph → graph: finds losses, swaps them, function bodies |
 //! | `runtime` | ONNX Runtime: the ops on its C tables, the plugin, `ort` sessions |
@@ -20,6 +21,8 @@
 pub mod data;
 #[cfg(feature = "edge")]
 pub mod edge;
+#[cfg(any(feature = "runtime", test))]
+mod kernels;
 pub mod loss;
 pub mod metrics;
 pub mod model;

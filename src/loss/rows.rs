@@ -23,7 +23,7 @@ mod isa;
 mod lane;
 mod parallel;
 mod run;
-mod simd;
+pub(crate) mod simd;
 mod smooth;
 mod split;
 #[cfg(test)]

@@ -5,12 +5,16 @@
 //! all its types. A body serves every node of its name, so it depends on nothing but the opset; what differs from node
 //! to node comes by attribute reference or is computed from shapes.
 
+mod adamw;
+mod body;
+
 use std::collections::BTreeSet;
 
 use crate::model::Document;
 use crate::model::proto::FunctionProto;
 
 use super::{DOMAIN, RewriteError};
+pub(crate) use adamw::ADAMW;
 
 /// One operator.
 pub(crate) struct Fused {
@@ -21,7 +25,7 @@ pub(crate) struct Fused {
 }
 
 /// All of them.
-pub(crate) const ALL: &[&Fused] = &[];
+pub(crate) const ALL: &[&Fused] = &[&ADAMW];
 
 /// The operator of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Fused> {

@@ -217,6 +217,21 @@ impl NodeInfo {
         Ok(value)
     }
 
+    /// A list of ints; fails if it is absent or has another type.
+    pub(crate) fn ints(&self, name: &CStr) -> Result<Vec<i64>, Failure> {
+        let mut size = 0;
+        // SAFETY: `info` is valid, `name` is NUL-terminated; a null buffer asks for the size.
+        unsafe {
+            ort_call!(self.host, KernelInfoGetAttributeArray_int64(self.info, name.as_ptr(), null_mut(), &mut size))
+        }?;
+        let mut values = vec![0i64; size];
+        let into = values.as_mut_ptr();
+        // SAFETY: as above; `values` holds `size` numbers.
+        unsafe { ort_call!(self.host, KernelInfoGetAttributeArray_int64(self.info, name.as_ptr(), into, &mut size)) }?;
+        values.truncate(size);
+        Ok(values)
+    }
+
     /// A string attribute; fails if it is absent or has another type.
     pub(crate) fn text(&self, name: &CStr) -> Result<String, Failure> {
         self.string(|out, size| {

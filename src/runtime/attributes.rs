@@ -11,6 +11,7 @@ pub(crate) trait Attributes {
     fn float(&self, name: &CStr) -> Option<f32>;
     fn int(&self, name: &CStr) -> Option<i64>;
     fn text(&self, name: &CStr) -> Option<String>;
+    fn ints(&self, name: &CStr) -> Option<Vec<i64>>;
 }
 
 impl Attributes for NodeInfo {
@@ -28,6 +29,10 @@ impl Attributes for NodeInfo {
 
     fn text(&self, name: &CStr) -> Option<String> {
         NodeInfo::text(self, name).ok()
+    }
+
+    fn ints(&self, name: &CStr) -> Option<Vec<i64>> {
+        NodeInfo::ints(self, name).ok()
     }
 }
 
@@ -54,7 +59,7 @@ pub(crate) fn read(attributes: &impl Attributes) -> Result<EncouragingLoss, Fail
     loss.build().map_err(range)
 }
 
-fn real(attributes: &impl Attributes, name: &CStr, default: f32) -> Result<f32, Failure> {
+pub(crate) fn real(attributes: &impl Attributes, name: &CStr, default: f32) -> Result<f32, Failure> {
     if let Some(value) = attributes.float(name) {
         return Ok(value);
     }
@@ -70,6 +75,34 @@ fn ignore_index(attributes: &impl Attributes) -> Result<Option<i64>, Failure> {
         Some(value) => Ok(Some(value)),
         None if attributes.has(name) => Err(wrong_type(name, "an int")),
         None => Ok(None),
+    }
+}
+
+/// An int, or its default.
+pub(crate) fn integer(attributes: &impl Attributes, name: &CStr, default: i64) -> Result<i64, Failure> {
+    match attributes.int(name) {
+        Some(value) => Ok(value),
+        None if attributes.has(name) => Err(wrong_type(name, "an int")),
+        None => Ok(default),
+    }
+}
+
+/// A list of so many ints, or its default.
+pub(crate) fn integers<const N: usize>(
+    attributes: &impl Attributes,
+    name: &CStr,
+    default: [i64; N],
+) -> Result<[i64; N], Failure> {
+    match attributes.ints(name) {
+        Some(values) => <[i64; N]>::try_from(values).map_err(|values| {
+            Failure::invalid(format!(
+                "attribute {} holds {} numbers, but two spatial axes need {N}",
+                name.to_string_lossy(),
+                values.len()
+            ))
+        }),
+        None if attributes.has(name) => Err(wrong_type(name, &format!("a list of {N} ints"))),
+        None => Ok(default),
     }
 }
 
@@ -121,6 +154,9 @@ mod tests {
         }
         fn text(&self, name: &CStr) -> Option<String> {
             if let Some(Value::Text(v)) = self.get(name) { Some((*v).to_owned()) } else { None }
+        }
+        fn ints(&self, _: &CStr) -> Option<Vec<i64>> {
+            None
         }
     }
 

@@ -59,7 +59,7 @@ impl<'a> UpstreamTensors<'a> {
     }
 }
 
-fn require<'a>(context: &Context<'a>, index: usize, name: &str) -> Result<Tensor<'a>, Failure> {
+pub(crate) fn require<'a>(context: &Context<'a>, index: usize, name: &str) -> Result<Tensor<'a>, Failure> {
     context.input(index)?.ok_or_else(|| Failure::invalid(format!("input {index} ({name}) is missing")))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use half::{bf16, f16};
 use ort_sys::ONNXTensorElementDataType as DataType;
 
-use super::abi::{Context, Dims, Failure, Host, Tensor, TensorElement};
+use super::abi::{Context, Dims, Failure, Tensor, TensorElement};
 #[cfg(feature = "cuda")]
 use super::cuda;
 use super::inputs::{InputTensors, UpstreamTensors};
@@ -14,9 +14,8 @@ use crate::loss::{
     Element, EncouragingLoss, ForwardOutput, Labels, LossError, Parallel, Problem, Reduction, Shape, Upstream,
 };
 
-/// One node of a session. Never changed after creation: sessions run it from several threads at once.
+/// A loss as one node has it.
 pub(crate) struct Kernel {
-    pub(crate) host: Host,
     pub(crate) operator: Operator,
     pub(crate) loss: EncouragingLoss,
     pub(crate) compute: Compute,
@@ -113,18 +112,18 @@ fn forward_backward<T: Element + TensorElement>(kernel: &Kernel, context: &Conte
 }
 
 /// The host's threads. A failure of theirs is kept for [`HostThreads::finish`].
-struct HostThreads<'a, 'b> {
+pub(crate) struct HostThreads<'a, 'b> {
     context: &'a Context<'b>,
     failure: Mutex<Option<Failure>>,
 }
 
 impl<'a, 'b> HostThreads<'a, 'b> {
-    fn new(context: &'a Context<'b>) -> Self {
+    pub(crate) fn new(context: &'a Context<'b>) -> Self {
         HostThreads { context, failure: Mutex::new(None) }
     }
 
     /// Whether all blocks ran to their end; asked before anything is made of their results.
-    fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         self.failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
     }
 }
@@ -207,7 +206,7 @@ impl<'a, T: Element + TensorElement> LossOutputs<'a, T> {
     }
 }
 
-fn allocate<'a, T: TensorElement>(
+pub(crate) fn allocate<'a, T: TensorElement>(
     context: &Context<'a>,
     index: usize,
     name: &str,

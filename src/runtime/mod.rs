@@ -42,6 +42,7 @@ mod ops;
 mod plugin;
 mod session;
 mod shapes;
+mod training;
 
 pub use plugin::RegisterCustomOps;
 pub use session::WithElonnx;

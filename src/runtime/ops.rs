@@ -1,7 +1,8 @@
 //! The operators as ONNX Runtime sees them: names, inputs, outputs, types, and the callbacks of `OrtCustomOp`.
 //!
-//! A custom op of the C API has no type variables, so each operator is registered once per pair of logits and label
-//! type, and all of them for each execution provider; ONNX Runtime picks by type and provider.
+//! A custom op of the C API has no type variables, so each loss is registered once per pair of logits and label type,
+//! and all of them for each execution provider; ONNX Runtime picks by type and provider. The operators of training are
+//! for float32 on the CPU.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::null;
@@ -18,6 +19,7 @@ use super::custom_op::{CustomOp, LAYOUT_17};
 use super::in_place;
 use super::kernel::{self, Kernel};
 use super::shapes;
+use super::training::{self, Training};
 use crate::rewrite::{DOMAIN_VERSION, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
 
 /// Which of the operators.
@@ -81,21 +83,23 @@ const LOSS_AND_GRADIENT_OUTPUTS: &[Slot] =
     &[required(SlotType::Logits), optional(SlotType::Float), required(SlotType::Logits)];
 
 /// An input or output.
-struct Slot {
+pub(crate) struct Slot {
     kind: SlotType,
     optional: bool,
 }
 
-enum SlotType {
+pub(crate) enum SlotType {
     /// T, the type of the logits
     Logits,
     /// Tind, the type of the labels
     Labels,
     /// float32 whatever T is
     Float,
+    /// int64
+    Int64,
 }
 
-const fn required(kind: SlotType) -> Slot {
+pub(crate) const fn required(kind: SlotType) -> Slot {
     Slot { kind, optional: false }
 }
 
@@ -174,23 +178,74 @@ pub(crate) struct Abilities {
     pub(crate) in_place: bool,
 }
 
+/// What is registered.
+#[derive(Clone, Copy)]
+pub(crate) enum Definition {
+    /// A loss for some types and a provider.
+    Loss(Variant),
+    /// An operator of training.
+    Training(&'static Training),
+}
+
+impl Definition {
+    /// All registrations.
+    pub(crate) fn all() -> impl Iterator<Item = Definition> {
+        Variant::all().map(Definition::Loss).chain(training::ALL.iter().copied().map(Definition::Training))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Definition::Loss(variant) => variant.operator.name(),
+            Definition::Training(operator) => operator.name,
+        }
+    }
+
+    fn provider(self) -> Provider {
+        match self {
+            Definition::Loss(variant) => variant.provider,
+            Definition::Training(_) => Provider::Cpu,
+        }
+    }
+
+    fn inputs(self) -> &'static [Slot] {
+        match self {
+            Definition::Loss(variant) => variant.operator.inputs(),
+            Definition::Training(operator) => operator.inputs,
+        }
+    }
+
+    fn outputs(self) -> &'static [Slot] {
+        match self {
+            Definition::Loss(variant) => variant.operator.outputs(),
+            Definition::Training(operator) => operator.outputs,
+        }
+    }
+
+    fn data_type(self, slot: &Slot) -> DataType {
+        const FLOAT: DataType = DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+        const INT64: DataType = DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+        match (&slot.kind, self) {
+            (SlotType::Logits, Definition::Loss(variant)) => variant.logits,
+            (SlotType::Labels, Definition::Loss(variant)) => variant.labels,
+            (SlotType::Logits | SlotType::Float, _) => FLOAT,
+            (SlotType::Labels | SlotType::Int64, _) => INT64,
+        }
+    }
+}
+
 /// One registration in one host. ONNX Runtime holds a pointer to its head.
 #[repr(C)]
 pub(crate) struct Op {
     callbacks: CustomOp,
     pub(crate) host: Host,
-    variant: Variant,
+    pub(crate) definition: Definition,
     name: CString,
 }
 
 impl Op {
-    pub(crate) fn new(host: Host, variant: Variant, abilities: Abilities) -> Op {
-        let name = CString::new(variant.operator.name()).unwrap_or_default();
-        Op { callbacks: callbacks(variant, abilities), host, variant, name }
-    }
-
-    pub(crate) fn operator(&self) -> Operator {
-        self.variant.operator
+    pub(crate) fn new(host: Host, definition: Definition, abilities: Abilities) -> Op {
+        let name = CString::new(definition.name()).unwrap_or_default();
+        Op { callbacks: callbacks(definition, abilities), host, definition, name }
     }
 
     pub(crate) fn as_custom_op(&self) -> *const OrtCustomOp {
@@ -204,17 +259,9 @@ impl Op {
         // SAFETY: `Op` is repr(C) and starts with the OrtCustomOp.
         unsafe { &*op.cast::<Op>() }
     }
-
-    fn data_type(&self, slot: &Slot) -> DataType {
-        match slot.kind {
-            SlotType::Logits => self.variant.logits,
-            SlotType::Labels => self.variant.labels,
-            SlotType::Float => DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-        }
-    }
 }
 
-fn callbacks(variant: Variant, abilities: Abilities) -> CustomOp {
+fn callbacks(definition: Definition, abilities: Abilities) -> CustomOp {
     let op = CustomOp {
         GetName: Some(get_name),
         GetExecutionProviderType: Some(get_execution_provider),
@@ -237,12 +284,12 @@ fn callbacks(variant: Variant, abilities: Abilities) -> CustomOp {
         InferOutputShapeFn: abilities.shapes.then_some(shapes::infer),
         ..CustomOp::empty(LAYOUT_17)
     };
-    match variant.provider {
-        Provider::Cpu => op,
+    match definition {
         #[cfg(feature = "cuda")]
-        Provider::Cuda if abilities.in_place => in_place::offered(variant.operator, op),
-        #[cfg(feature = "cuda")]
-        Provider::Cuda => op,
+        Definition::Loss(Variant { provider: Provider::Cuda, operator, .. }) if abilities.in_place => {
+            in_place::offered(operator, op)
+        }
+        _ => op,
     }
 }
 
@@ -255,43 +302,43 @@ unsafe extern "system" fn get_name(op: *const OrtCustomOp) -> *const c_char {
 
 unsafe extern "system" fn get_execution_provider(op: *const OrtCustomOp) -> *const c_char {
     // SAFETY: as in `get_name`.
-    unsafe { Op::of(op) }.variant.provider.name()
+    unsafe { Op::of(op) }.definition.provider().name()
 }
 
 unsafe extern "system" fn get_input_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as in `get_name`.
-    unsafe { Op::of(op) }.operator().inputs().len()
+    unsafe { Op::of(op) }.definition.inputs().len()
 }
 
 unsafe extern "system" fn get_output_count(op: *const OrtCustomOp) -> usize {
     // SAFETY: as in `get_name`.
-    unsafe { Op::of(op) }.operator().outputs().len()
+    unsafe { Op::of(op) }.definition.outputs().len()
 }
 
 unsafe extern "system" fn get_input_type(op: *const OrtCustomOp, index: usize) -> DataType {
     // SAFETY: as in `get_name`.
     let op = unsafe { Op::of(op) };
-    data_type(op, op.operator().inputs(), index)
+    data_type(op, op.definition.inputs(), index)
 }
 
 unsafe extern "system" fn get_output_type(op: *const OrtCustomOp, index: usize) -> DataType {
     // SAFETY: as in `get_name`.
     let op = unsafe { Op::of(op) };
-    data_type(op, op.operator().outputs(), index)
+    data_type(op, op.definition.outputs(), index)
 }
 
 fn data_type(op: &Op, slots: &[Slot], index: usize) -> DataType {
-    slots.get(index).map_or(DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, |slot| op.data_type(slot))
+    slots.get(index).map_or(DataType::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, |slot| op.definition.data_type(slot))
 }
 
 unsafe extern "system" fn get_input_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
     // SAFETY: as in `get_name`.
-    characteristic(unsafe { Op::of(op) }.operator().inputs(), index)
+    characteristic(unsafe { Op::of(op) }.definition.inputs(), index)
 }
 
 unsafe extern "system" fn get_output_characteristic(op: *const OrtCustomOp, index: usize) -> Characteristic {
     // SAFETY: as in `get_name`.
-    characteristic(unsafe { Op::of(op) }.operator().outputs(), index)
+    characteristic(unsafe { Op::of(op) }.definition.outputs(), index)
 }
 
 fn characteristic(slots: &[Slot], index: usize) -> Characteristic {
@@ -331,20 +378,42 @@ unsafe extern "system" fn create_kernel(
     guard(op.host, || {
         // SAFETY: `info` is the host's and valid during this call.
         let node = unsafe { NodeInfo::new(op.host, info) };
-        let loss = attributes::read(&node).map_err(|failure| at_node(op.operator(), &node, failure))?;
-        let compute = kernel::for_variant(op.variant)?;
-        let made = Box::new(Kernel { host: op.host, operator: op.operator(), loss, compute });
+        let work = work_of(op.definition, &node).map_err(|failure| at_node(op.definition, &node, failure))?;
+        let made = Box::new(Running { host: op.host, name: op.definition.name(), work });
         // SAFETY: `kernel` is where the host wants the pointer; it comes back in `compute` and `destroy_kernel`.
         unsafe { *kernel = Box::into_raw(made).cast() };
         Ok(())
     })
 }
 
+/// One node of a session. Never changed after creation: sessions run it from several threads at once.
+struct Running {
+    host: Host,
+    name: &'static str,
+    work: Work,
+}
+
+enum Work {
+    Loss(Kernel),
+    Training(Box<dyn training::Run>),
+}
+
+fn work_of(definition: Definition, node: &NodeInfo) -> Result<Work, Failure> {
+    Ok(match definition {
+        Definition::Loss(variant) => {
+            let loss = attributes::read(node)?;
+            let compute = kernel::for_variant(variant)?;
+            Work::Loss(Kernel { operator: variant.operator, loss, compute })
+        }
+        Definition::Training(operator) => Work::Training((operator.create)(node)?),
+    })
+}
+
 /// Says which node an attribute error is about: at creation the host doesn't.
-fn at_node(operator: Operator, node: &NodeInfo, failure: Failure) -> Failure {
+fn at_node(definition: Definition, node: &NodeInfo, failure: Failure) -> Failure {
     match failure {
         Failure::Invalid(sentence) => {
-            Failure::Invalid(format!("{} node '{}': {sentence}", operator.name(), node.name()))
+            Failure::Invalid(format!("{} node '{}': {sentence}", definition.name(), node.name()))
         }
         other => other,
     }
@@ -352,12 +421,16 @@ fn at_node(operator: Operator, node: &NodeInfo, failure: Failure) -> Failure {
 
 unsafe extern "system" fn compute(kernel: *mut c_void, context: *mut OrtKernelContext) -> OrtStatusPtr {
     // SAFETY: the pointer is from `create_kernel`. Shared, never mutable: one kernel runs on several threads at once.
-    let kernel = unsafe { &*kernel.cast::<Kernel>() };
+    let kernel = unsafe { &*kernel.cast::<Running>() };
     guard(kernel.host, || {
         // SAFETY: `context` is the host's and valid during this call, which `'_` does not outlast.
         let context = unsafe { Context::new(kernel.host, context) }?;
-        kernel.run(&context).map_err(|failure| match failure {
-            Failure::Invalid(sentence) => Failure::Invalid(format!("{}: {sentence}", kernel.operator.name())),
+        let done = match &kernel.work {
+            Work::Loss(loss) => loss.run(&context),
+            Work::Training(operator) => operator.run(&context),
+        };
+        done.map_err(|failure| match failure {
+            Failure::Invalid(sentence) => Failure::Invalid(format!("{}: {sentence}", kernel.name)),
             other => other,
         })
     })
@@ -369,10 +442,10 @@ unsafe extern "system" fn destroy_kernel(kernel: *mut c_void) {
     }
     let dropped = catch(|| {
         // SAFETY: the pointer is from `create_kernel`, and the host destroys a kernel once.
-        drop(unsafe { Box::from_raw(kernel.cast::<Kernel>()) });
+        drop(unsafe { Box::from_raw(kernel.cast::<Running>()) });
         Ok(())
     });
-    // there is no status to give back; a kernel holds plain values, so there is nothing to fail either
+    // there is no status to give back; a kernel holds plain values and buffers, so there is nothing to fail either
     drop(dropped);
 }
 
@@ -390,9 +463,10 @@ mod tests {
 
     #[test]
     fn required_inputs_come_first() {
-        for operator in Operator::ALL {
-            let first_optional = operator.inputs().iter().position(|s| s.optional).unwrap_or(usize::MAX);
-            assert!(operator.inputs().iter().skip(first_optional).all(|s| s.optional), "{operator:?}");
+        for definition in Definition::all() {
+            let inputs = definition.inputs();
+            let first_optional = inputs.iter().position(|s| s.optional).unwrap_or(usize::MAX);
+            assert!(inputs.iter().skip(first_optional).all(|s| s.optional), "{}", definition.name());
         }
     }
 

@@ -8,7 +8,7 @@ use ort_sys::{OrtApi, OrtApiBase, OrtCustomOpDomain, OrtErrorCode, OrtSessionOpt
 
 use super::abi::{API_VERSION, Failure, Host, create_status, guard, ort_call};
 use super::library::{OLDEST, Version};
-use super::ops::{Abilities, DOMAIN_NAME, Op, Variant};
+use super::ops::{Abilities, DOMAIN_NAME, Definition, Op};
 
 /// Marks session options that have the operators, so that registering twice does nothing the second time. Without the
 /// mark ONNX Runtime refuses to make the session: "Domain already set in registry".
@@ -81,7 +81,7 @@ fn make_domain(host: Host, version: Version) -> Result<Domain, Failure> {
     unsafe { ort_call!(host, CreateCustomOpDomain(DOMAIN_NAME.as_ptr(), &mut domain)) }?;
     let domain = NonNull::new(domain).ok_or_else(|| Failure::Internal("elonnx: the host made no domain".to_owned()))?;
     let abilities = abilities(version);
-    let operators: Box<[Op]> = Variant::all().map(|variant| Op::new(host, variant, abilities)).collect();
+    let operators: Box<[Op]> = Definition::all().map(|definition| Op::new(host, definition, abilities)).collect();
     for op in operators.iter() {
         // SAFETY: the operators are boxed, and kept with the domain: their addresses stay.
         if let Err(failure) = unsafe { ort_call!(host, CustomOpDomain_Add(domain.as_ptr(), op.as_custom_op())) } {

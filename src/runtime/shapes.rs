@@ -9,7 +9,8 @@ use std::ptr::{null, null_mut};
 use ort_sys::{OrtCustomOp, OrtOpAttrType, OrtShapeInferContext, OrtStatusPtr, OrtTensorTypeAndShapeInfo};
 
 use super::abi::{Failure, Host, TensorElement, describe, guard, ort_call};
-use super::ops::{LOGITS_TYPES, Op, Operator};
+use super::ops::{Definition, LOGITS_TYPES, Op, Operator};
+use super::training::{OutputShape, Training};
 
 /// What is known of a tensor before the model runs.
 #[derive(Clone)]
@@ -45,15 +46,47 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
     let op = unsafe { Op::of(op) };
     guard(op.host, || {
         // SAFETY: `context` is the host's and valid during this call.
-        unsafe { infer_outputs(op, context) }
+        unsafe {
+            match op.definition {
+                Definition::Loss(variant) => infer_loss(op.host, variant.operator, context),
+                Definition::Training(operator) => infer_training(op.host, operator, context),
+            }
+        }
     })
 }
 
 /// # Safety
 /// `context` must be valid.
-unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
-    let host = op.host;
-    let first = if op.operator() == Operator::Gradient { 1 } else { 0 };
+unsafe fn infer_training(
+    host: Host,
+    operator: &Training,
+    context: *mut OrtShapeInferContext,
+) -> Result<(), Failure> {
+    for (index, shape) in operator.shapes.iter().enumerate() {
+        let from = match *shape {
+            OutputShape::Like(input) => input,
+            OutputShape::Computed => continue,
+        };
+        // SAFETY: the caller's; the names are from inputs of the same context, and every node has all outputs.
+        unsafe {
+            let known = input(host, context, from)?;
+            // an unknown shape looks like that of a scalar, which no tensor of theirs is
+            if !known.dims.is_empty() {
+                set_output(host, context, index, &known)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `context` must be valid.
+unsafe fn infer_loss(
+    host: Host,
+    operator: Operator,
+    context: *mut OrtShapeInferContext,
+) -> Result<(), Failure> {
+    let first = if operator == Operator::Gradient { 1 } else { 0 };
     // SAFETY: the caller's.
     let logits = unsafe { input(host, context, first) }?;
     // an unknown shape looks like that of a scalar, which logits never are
@@ -68,7 +101,7 @@ unsafe fn infer_outputs(op: &Op, context: *mut OrtShapeInferContext) -> Result<(
     // vector), and its API 17 doesn't tell how many outputs the node has. So not the margin of the loss, which comes last.
     // SAFETY: the caller's; the names are from inputs of the same context.
     unsafe {
-        match op.operator() {
+        match operator {
             Operator::Loss => set_output(host, context, 0, &loss)?,
             Operator::Gradient => set_output(host, context, 0, &logits)?,
             Operator::LossAndGradient => {

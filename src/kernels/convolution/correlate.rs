@@ -1,0 +1,127 @@
+//! Runs of outputs from a padded copy: y\[m\]\[p\] = Σ w\[m\]\[tap\] · x\[p + offset(tap)\].
+
+use crate::kernels::isa::compiled;
+use crate::loss::Isa;
+use crate::loss::rows::simd::{Simd, Vector};
+
+/// Registers of outputs beside each other.
+const WIDE: usize = 3;
+/// Lanes of the widest register, times [`WIDE`]: outputs of one step at most.
+pub(super) const MOST_STEP: usize = 48;
+/// Taps after which the outputs go to memory and back, so that the inputs of a step stay in the first cache.
+const TAPS: usize = 512;
+
+/// Outputs under each other: accumulators, a row of inputs and a weight fill the registers.
+pub(super) fn tallest(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 | Isa::Neon => 8,
+        _ => 4,
+    }
+}
+
+/// Rows of outputs that are computed at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    /// 1, 2, 4 or 8.
+    pub height: usize,
+    /// Per tap, then per row.
+    pub weights: &'a [f32],
+    /// Per row; none is zero.
+    pub bias: Option<&'a [f32]>,
+}
+
+compiled! {
+    /// Computes at least `len` outputs of each row into `to`, rows `stride` apart; up to [`MOST_STEP`] more per row.
+    pub(super) fn correlate(from: &[f32], offsets: &[u32], rows: Rows<'_>, len: usize, to: &mut [f32], stride: usize) = body;
+}
+
+/// # Safety
+/// The machine has the instruction set.
+#[inline(always)]
+unsafe fn body<S: Simd>(from: &[f32], offsets: &[u32], rows: Rows<'_>, len: usize, to: &mut [f32], stride: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        match rows.height {
+            8 => run::<S, 8>(from, offsets, rows, len, to, stride),
+            4 => run::<S, 4>(from, offsets, rows, len, to, stride),
+            2 => run::<S, 2>(from, offsets, rows, len, to, stride),
+            _ => run::<S, 1>(from, offsets, rows, len, to, stride),
+        }
+    }
+}
+
+/// # Safety
+/// The machine has the instruction set.
+#[inline(always)]
+unsafe fn run<S: Simd, const M: usize>(
+    from: &[f32],
+    offsets: &[u32],
+    rows: Rows<'_>,
+    len: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
+    let step = WIDE * S::F32::LANES;
+    let whole = len.div_ceil(step) * step;
+    let furthest = offsets.iter().max().map_or(0, |&offset| offset as usize);
+    assert!(furthest + whole <= from.len(), "inputs for all steps");
+    assert!(whole <= stride && (M - 1) * stride + whole <= to.len(), "room for all steps");
+    assert!(rows.weights.len() == offsets.len() * M, "a weight per tap and row");
+    assert!(rows.bias.is_none_or(|bias| bias.len() == M), "a bias per row");
+    for (number, taps) in offsets.chunks(TAPS).enumerate() {
+        let weights = rows.weights.as_ptr().wrapping_add(number * TAPS * M);
+        for at in (0..whole).step_by(step) {
+            // SAFETY: reads lie `furthest + whole` from the start at most, writes in their row; both were asked above.
+            unsafe {
+                let to = to.as_mut_ptr().add(at);
+                let mut sums = [[S::F32::splat(0.0); WIDE]; M];
+                for m in 0..M {
+                    for v in 0..WIDE {
+                        if number > 0 {
+                            sums[m][v] = S::F32::load(to.add(m * stride + v * S::F32::LANES));
+                        } else if let Some(bias) = rows.bias {
+                            sums[m][v] = S::F32::splat(bias[m]);
+                        }
+                    }
+                }
+                add::<S, M>(&mut sums, from.as_ptr().add(at), taps, weights);
+                for m in 0..M {
+                    for v in 0..WIDE {
+                        sums[m][v].store(to.add(m * stride + v * S::F32::LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of some taps.
+///
+/// # Safety
+/// The machine has the instruction set; `from` is good for a step at every offset, `weights` for M per tap.
+#[inline(always)]
+unsafe fn add<S: Simd, const M: usize>(
+    sums: &mut [[S::F32; WIDE]; M],
+    from: *const f32,
+    offsets: &[u32],
+    weights: *const f32,
+) {
+    let mut all = *sums;
+    for (tap, &offset) in offsets.iter().enumerate() {
+        // SAFETY: the caller's.
+        unsafe {
+            let from = from.add(offset as usize);
+            let mut inputs = [S::F32::splat(0.0); WIDE];
+            for v in 0..WIDE {
+                inputs[v] = S::F32::load(from.add(v * S::F32::LANES));
+            }
+            for m in 0..M {
+                let weight = S::F32::splat(*weights.add(tap * M + m));
+                for v in 0..WIDE {
+                    all[m][v] = weight.mul_add(inputs[v], all[m][v]);
+                }
+            }
+        }
+    }
+    *sums = all;
+}

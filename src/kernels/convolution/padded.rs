@@ -1,0 +1,88 @@
+//! Planes copied into padded rows.
+
+/// Rows of `columns` numbers, laid end to end, that show part of a plane with zeros around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Padded {
+    /// Height and width of the plane.
+    pub plane: [usize; 2],
+    /// Steps between its elements in the copy; zeros between them.
+    pub apart: [usize; 2],
+    /// Where its first element lies, seen from the first row and column of the copy.
+    pub before: [isize; 2],
+    /// Length of a row of the copy.
+    pub columns: usize,
+}
+
+impl Padded {
+    /// Fills `to`, whole rows.
+    #[inline(always)]
+    pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
+        let [height, width] = self.plane;
+        for (row, to) in to.chunks_exact_mut(self.columns).enumerate() {
+            let at = row as isize - self.before[0];
+            let source = (at >= 0 && at as usize % self.apart[0] == 0).then_some(at as usize / self.apart[0]);
+            match source.filter(|&row| row < height).and_then(|row| from.get(row * width..(row + 1) * width)) {
+                Some(from) => self.fill_row(from, to),
+                None => to.fill(0.0),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill_row(&self, from: &[f32], to: &mut [f32]) {
+        let step = self.apart[1];
+        if step == 1 {
+            // the part of the row that is seen
+            let cut = usize::try_from(-self.before[1]).unwrap_or(0).min(from.len());
+            let from = &from[cut..];
+            let start = usize::try_from(self.before[1]).unwrap_or(0).min(to.len());
+            let seen = from.len().min(to.len() - start);
+            let (zeros, rest) = to.split_at_mut(start);
+            let (middle, end) = rest.split_at_mut(seen);
+            few_zeros(zeros);
+            copy_few(&from[..seen], middle);
+            few_zeros(end);
+            return;
+        }
+        to.fill(0.0);
+        for (i, &value) in from.iter().enumerate() {
+            let at = self.before[1] + (i * step) as isize;
+            if let Some(slot) = usize::try_from(at).ok().and_then(|at| to.get_mut(at)) {
+                *slot = value;
+            }
+        }
+    }
+}
+
+/// Zeros where there are mostly one or two: a call would take longer.
+#[inline(always)]
+fn few_zeros(to: &mut [f32]) {
+    for slot in to {
+        *slot = 0.0;
+    }
+}
+
+/// Copies a row without a call: rows of small images take less time than one. Of equal lengths.
+#[inline(always)]
+pub(super) fn copy_few(from: &[f32], to: &mut [f32]) {
+    const STEP: usize = 8;
+    if from.len() < STEP || from.len() > 16 * STEP {
+        if from.len() > STEP {
+            to.copy_from_slice(from);
+            return;
+        }
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+        return;
+    }
+    // the last step overlaps the one before
+    if let (Some(from), Some(to)) = (from.last_chunk::<STEP>(), to.last_chunk_mut::<STEP>()) {
+        *to = *from;
+    }
+    for (from, to) in from.chunks_exact(STEP).zip(to.chunks_exact_mut(STEP)) {
+        if let (Some(from), Some(to)) = (from.first_chunk::<STEP>(), to.first_chunk_mut::<STEP>()) {
+            *to = *from;
+        }
+    }
+}
