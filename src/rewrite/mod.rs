@@ -16,6 +16,7 @@ mod logits;
 mod options;
 mod patch;
 mod plan;
+mod raise;
 mod report;
 mod rules;
 mod scores;
