@@ -10,6 +10,7 @@ use super::backward::{Backward, Refusal, Vjp};
 
 pub(crate) use geometry::Geometry;
 pub(crate) use input::input_gradient;
+pub(in crate::rewrite::gradient) use input::spread;
 pub(crate) use weight::{bias_gradient, weight_gradient};
 
 pub(super) const RULES: &[(&str, Vjp)] = &[("Conv", conv), ("ConvTranspose", conv_transpose)];

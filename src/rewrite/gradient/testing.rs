@@ -119,6 +119,26 @@ impl Case {
         gradient(&document, "y", &names).expect_err("a refusal").to_string()
     }
 
+    /// The gradients of Σ y, by input.
+    pub fn gradients(&self, known: Known) -> HashMap<&'static str, Vec<f64>> {
+        let found = self.differentiated(known);
+        let results = self.run(&found.document, &self.inputs);
+        let names = self.inputs.iter().map(|(name, _)| *name);
+        names.zip(&found.outputs).map(|(name, output)| (name, floats(&results[output]).to_vec())).collect()
+    }
+
+    /// The operators of the nodes that the gradients of Σ y take.
+    pub fn new_operators(&self, known: Known) -> Vec<String> {
+        let document = self.differentiated(known).document;
+        document.graph().nodes().iter().skip(self.nodes.len()).map(|node| node.op().to_owned()).collect()
+    }
+
+    fn differentiated(&self, known: Known) -> super::Gradient {
+        let document = self.model(known, None);
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        gradient(&document, "y", &names).unwrap_or_else(|error| panic!("{known:?}: {error}"))
+    }
+
     /// Central differences of the loss by each element of an input.
     fn differences(&self, document: &Document, at: usize) -> Vec<f64> {
         let step = 1e-5;

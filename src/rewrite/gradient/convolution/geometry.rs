@@ -31,6 +31,25 @@ impl Geometry {
     /// # Errors
     /// Attributes that do not fit each other; automatic padding that depends on sizes that are not known.
     pub(in crate::rewrite::gradient) fn of_conv(c: &Backward<'_, '_>) -> Result<Self, Refusal> {
+        Self::of_windows(c, |_, total| Ok(total.max(0)))
+    }
+
+    /// Of a pool; its channels are not mixed.
+    ///
+    /// # Errors
+    /// As [`Self::of_conv`]; automatic padding where windows leave elements out.
+    pub(in crate::rewrite::gradient) fn of_pool(c: &Backward<'_, '_>) -> Result<Self, Refusal> {
+        Self::of_windows(c, |axis, total| {
+            let left_out =
+                || refusal(format!("its auto_pad leaves elements of axis {axis} out, which runtimes do differently"));
+            (total >= 0).then_some(total).ok_or_else(left_out)
+        })
+    }
+
+    fn of_windows(
+        c: &Backward<'_, '_>,
+        total_padding: impl Fn(usize, i64) -> Result<i64, Refusal>,
+    ) -> Result<Self, Refusal> {
         let (x, w) = (c.x(0), c.x(1));
         let mut geometry = Self::unpadded(c, &x)?;
         let auto = c.string("auto_pad", "NOTSET");
@@ -44,7 +63,7 @@ impl Geometry {
                     // with a stride of 1 the same padding does for all sizes
                     let size = if stride == 1 { 1 } else { size(c.b, &x, 2 + axis)? };
                     let windows = (size - 1) / stride + 1;
-                    let total = ((windows - 1) * stride + extent - size).max(0);
+                    let total = total_padding(2 + axis, (windows - 1) * stride + extent - size)?;
                     geometry.pad(axis, total, auto == "SAME_UPPER");
                 }
             }
@@ -123,6 +142,16 @@ impl Geometry {
             (self.before, self.after) = (before.to_vec(), after.to_vec());
         }
         Ok(())
+    }
+
+    /// The sizes of a pool's windows.
+    ///
+    /// # Errors
+    /// There are none, or they do not fit the axes.
+    pub(in crate::rewrite::gradient) fn kernel_of_pool(&self, c: &Backward<'_, '_>) -> Result<Vec<i64>, Refusal> {
+        let kernel = c.node.attr_ints("kernel_shape").unwrap_or_default();
+        check("kernel_shape", kernel, self.rank(), 1)?;
+        Ok(kernel.to_vec())
     }
 
     /// From the first to the last element of a window.
