@@ -132,8 +132,7 @@ fn lanes(isa: Isa) -> usize {
     }
 }
 
-const PORTABLE_LANES: usize =
-    <<crate::loss::rows::simd::portable::Portable as Simd>::F32 as Vector>::LANES;
+const PORTABLE_LANES: usize = <<crate::loss::rows::simd::portable::Portable as Simd>::F32 as Vector>::LANES;
 
 compiled! {
     /// Adds the products of the images of a piece.

@@ -91,8 +91,7 @@ impl Planes {
             let left = self.outputs - first;
             let height = if left >= tallest(isa) { tallest(isa) } else { 1 << left.ilog2() };
             let outputs = group * self.outputs + first;
-            let weights =
-                (0..taps * height).map(|i| weight(outputs + i % height, i / height)).collect();
+            let weights = (0..taps * height).map(|i| weight(outputs + i % height, i / height)).collect();
             blocks.push(Block { first, height, weights });
             first += height;
         }
