@@ -279,7 +279,8 @@ fn depth_to_space(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     let moved = c.b.node("SpaceToDepth", &[&dy], |node| node.int("blocksize", block));
     let dx = if c.string("mode", "DCR") == "CRD" {
         let channels = c.b.size(&c.node.output.first().cloned().unwrap_or_default(), 1);
-        let target = [c.b.size(&x, 0), Size::Known(block.saturating_mul(block)), channels, c.b.size(&x, 2), c.b.size(&x, 3)];
+        let target =
+            [c.b.size(&x, 0), Size::Known(block.saturating_mul(block)), channels, c.b.size(&x, 2), c.b.size(&x, 3)];
         let parts = c.b.reshape_to(&moved, &target);
         let swapped = c.b.node("Transpose", &[&parts], |node| node.ints("perm", &[0, 2, 1, 3, 4]));
         c.b.reshape_like(&swapped, &x)
@@ -422,7 +423,8 @@ mod tests {
     #[test]
     fn splits_of_all_forms() {
         // the middle part is not used
-        let total = |parts: &[&'static str]| node("Concat").inputs(parts.to_vec()).outputs(["y"]).int("axis", 1).build();
+        let total =
+            |parts: &[&'static str]| node("Concat").inputs(parts.to_vec()).outputs(["y"]).int("axis", 1).build();
         let parts = ["p", "q", "r"];
         let given = node("Split").inputs(["x", "sizes"]).outputs(parts).int("axis", 1).build();
         Case::new(on(&[2, 6]), vec![given, total(&["r", "p"])]).opset(13).ints("sizes", &[3], &[1, 2, 3]).check();

@@ -73,12 +73,7 @@ fn scales(c: &Backward<'_, '_>, rank: usize) -> Result<Vec<(usize, Option<f32>)>
 }
 
 /// None where nothing happens along the axis.
-fn along(
-    c: &Backward<'_, '_>,
-    how: &Interpolation,
-    axis: usize,
-    scale: Option<f32>,
-) -> Result<Option<Along>, Refusal> {
+fn along(c: &Backward<'_, '_>, how: &Interpolation, axis: usize, scale: Option<f32>) -> Result<Option<Along>, Refusal> {
     let size = |value: Option<&String>| value.and_then(|value| c.b.dims(value)?.get(axis).cloned());
     let (input, output) = (size(c.node.input.first()), size(c.node.output.first()));
     if scale == Some(1.0) {
@@ -90,7 +85,8 @@ fn along(
     {
         return Ok(Some(Along::Copies(times)));
     }
-    let known = |size: &Option<Dimension>| size.as_ref().and_then(Dimension::known).and_then(|n| usize::try_from(n).ok());
+    let known =
+        |size: &Option<Dimension>| size.as_ref().and_then(Dimension::known).and_then(|n| usize::try_from(n).ok());
     let (Some(input_size), Some(output_size)) = (known(&input), known(&output)) else {
         // the same symbol before and after
         if scale.is_none() && input.is_some() && input == output && input != Some(Dimension::Unknown) {
@@ -227,9 +223,8 @@ mod tests {
     fn every_mode() {
         for mode in ["nearest", "linear", "cubic"] {
             for coordinates in COORDINATES {
-                let how = |node: NodeBuilder| {
-                    node.string("mode", mode).string("coordinate_transformation_mode", coordinates)
-                };
+                let how =
+                    |node: NodeBuilder| node.string("mode", mode).string("coordinate_transformation_mode", coordinates);
                 check(&by_sizes(&[2, 1, 3, 2], &[2, 1, 5, 4], how));
                 check(&by_sizes(&[1, 2, 4, 5], &[1, 2, 2, 1], how));
             }
@@ -263,10 +258,10 @@ mod tests {
 
     #[test]
     fn copies_need_no_sizes() {
-        for how in [[("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")], [
-            ("coordinate_transformation_mode", "half_pixel"),
-            ("nearest_mode", "round_prefer_floor"),
-        ]] {
+        for how in [
+            [("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")],
+            [("coordinate_transformation_mode", "half_pixel"), ("nearest_mode", "round_prefer_floor")],
+        ] {
             let how = |node: NodeBuilder| how.iter().fold(node, |node, (name, value)| node.string(name, value));
             by_scales(&[2, 2, 2, 3], &[1.0, 1.0, 2.0, 3.0], how).check();
         }

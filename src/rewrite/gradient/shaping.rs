@@ -88,9 +88,8 @@ impl Builder<'_> {
                 let shape = self.shape_of(like);
                 // a size of 0 is one, not "as it was"
                 let literal = self.opset() >= 14 && self.sizes(like).is_none_or(|sizes| sizes.contains(&0));
-                let reshaped = self.node("Reshape", &[value, &shape], |node| {
-                    if literal { node.int("allowzero", 1) } else { node }
-                });
+                let reshaped = self
+                    .node("Reshape", &[value, &shape], |node| if literal { node.int("allowzero", 1) } else { node });
                 self.declare_like(&reshaped, like);
                 return reshaped;
             }
