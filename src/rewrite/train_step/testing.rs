@@ -30,7 +30,7 @@ pub(super) fn data(tensor: &Tensor) -> &[f64] {
     }
 }
 
-/// x [batch, 3] → Gemm 4 → Sin → MatMul, Add 5.
+/// x [batch, 3] → Gemm 4 → Tanh → MatMul, Add 5.
 pub(super) fn mlp(batch: &str) -> TestModel {
     TestModel::new(17)
         .input("x", DataType::Float, &[batch, "3"])
@@ -39,7 +39,7 @@ pub(super) fn mlp(batch: &str) -> TestModel {
         .initializer("fc2.weight", DataType::Float, &[4, 5], &numbers(20, 3))
         .initializer("fc2.bias", DataType::Float, &[5], &numbers(5, 4))
         .with(crate::model::node("Gemm").inputs(["x", "fc1.weight", "fc1.bias"]).outputs(["h"]).int("transB", 1))
-        .op("Sin", &["h"], &["a"])
+        .op("Tanh", &["h"], &["a"])
         .op("MatMul", &["a", "fc2.weight"], &["z"])
         .op("Add", &["z", "fc2.bias"], &["scores"])
         .output("scores", DataType::Float, &[batch, "5"])
