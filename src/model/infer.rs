@@ -32,11 +32,21 @@ pub(super) struct Inference<'g> {
     types: HashMap<String, ValueType>,
     /// Elements of small integer vectors and scalars that are computed from shapes.
     elements: HashMap<String, Dims>,
+    /// Whether a size that nobody knows gets a name of its own.
+    names_sizes: bool,
 }
 
 impl<'g> Inference<'g> {
     pub(super) fn new(index: GraphIndex<'g>, opset: i64, types: HashMap<String, ValueType>) -> Self {
-        Self { index, opset, types, elements: HashMap::new() }
+        Self { index, opset, types, elements: HashMap::new(), names_sizes: false }
+    }
+
+    /// Gives a size that nobody knows a name, so that it is the same as itself elsewhere: "value[axis]".
+    pub(super) fn name_sizes(&mut self) {
+        self.names_sizes = true;
+        for (value, found) in &mut self.types {
+            name_sizes(value, found);
+        }
     }
 
     pub(super) fn into_types(self) -> HashMap<String, ValueType> {
@@ -65,7 +75,11 @@ impl<'g> Inference<'g> {
         for (at, found) in self.output_types(node).into_iter().enumerate() {
             if let Some(output) = node.output_at(at) {
                 let declared = self.types.remove(output).unwrap_or_default();
-                self.types.insert(output.to_owned(), ValueType::new(found.data_type, found.dims).completed(declared));
+                let mut found = ValueType::new(found.data_type, found.dims).completed(declared);
+                if self.names_sizes {
+                    name_sizes(output, &mut found);
+                }
+                self.types.insert(output.to_owned(), found);
             }
         }
     }
@@ -567,6 +581,13 @@ impl<'g> Inference<'g> {
         vec![all, state.clone(), state]
     }
 }
+
+fn name_sizes(value: &str, found: &mut ValueType) {
+    for (axis, dim) in found.dims.iter_mut().flatten().enumerate().filter(|(_, dim)| **dim == Unknown) {
+        *dim = Dimension::Symbol(format!("{value}[{axis}]"));
+    }
+}
+
 fn constant(node: &NodeProto) -> Option<ValueType> {
     let vector = |data_type, length| Some(ValueType::new(Some(data_type), Some(vec![size(length)])));
     let scalar = |data_type| Some(ValueType::new(Some(data_type), Some(vec![])));
