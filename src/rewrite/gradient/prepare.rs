@@ -3,9 +3,13 @@
 use crate::model::Document;
 use crate::rewrite::RewriteError;
 use crate::rewrite::patch::default_opset;
+use crate::rewrite::raise::raise;
 use crate::rewrite::write_out::Library;
 
-/// Functions of the model are written out.
+/// Version of the standard operators that older models are raised to: the oldest that gradients are written in.
+const MIN_OPSET: i64 = 13;
+
+/// Functions of the model are written out; models in older operators are raised.
 ///
 /// # Errors
 /// A function that cannot be written out, a model without the default domain.
@@ -15,5 +19,5 @@ pub(crate) fn prepare(document: &Document) -> Result<Document, RewriteError> {
     let mut flat = document.clone();
     library.write_out(&mut flat)?;
     library.remove_from(&mut flat)?;
-    Ok(flat)
+    raise(&flat, MIN_OPSET)
 }
