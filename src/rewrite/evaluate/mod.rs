@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use crate::model::proto::{AttributeProto, NodeProto};
 
 pub(crate) use resize::Interpolation;
-pub(crate) use tensor::{Data, Tensor};
+pub(crate) use tensor::{Data, Kind, Tensor};
 
 /// Why a subgraph could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -10,6 +10,7 @@ mod activation;
 mod arithmetic;
 mod backward;
 mod batch_normalization;
+mod branches;
 mod builder;
 mod convolution;
 mod dropout;

@@ -7,6 +7,7 @@ use crate::rewrite::evaluate::Interpolation;
 
 use super::Builder;
 use super::backward::{Backward, Refusal, Vjp, refusal};
+use super::sizes::Size;
 
 pub(super) const RULES: &[(&str, Vjp)] = &[("Resize", resize)];
 
@@ -21,8 +22,8 @@ enum Along {
     Weights { weights: Vec<f64>, input: usize, output: usize },
 }
 
-/// `Resize`, y = W·x along each axis: dx = Wᵀ·dy. Where every element becomes k of the same, that is a sum over windows of k:
-/// an average pooling times its size.
+/// `Resize`, y = W·x along each axis: dx = Wᵀ·dy. Where every element becomes k of the same, that is a sum over the copies,
+/// for which no size needs to be known.
 fn resize(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     let dy = c.dy()?;
     let x = c.x(0);
@@ -34,18 +35,12 @@ fn resize(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
             found.push((axis, along));
         }
     }
-    let pools = (3..=5).contains(&rank) && found.iter().all(|(axis, a)| *axis >= 2 && matches!(a, Along::Copies(_)));
     let mut dx = dy;
-    if pools && !found.is_empty() {
-        dx = summed_windows(c.b, &dx, rank, &found);
-    } else {
-        for (axis, along) in found {
-            let (weights, input, output) = match along {
-                Along::Weights { weights, input, output } => (weights, input, output),
-                Along::Copies(times) => copies(c.b, &x, axis, times)?,
-            };
-            dx = applied(c.b, &dx, axis, rank, &weights, input, output);
-        }
+    for (axis, along) in found {
+        dx = match along {
+            Along::Copies(times) => summed_copies(c.b, &dx, &x, axis, rank, times),
+            Along::Weights { weights, input, output } => applied(c.b, &dx, axis, rank, &weights, input, output),
+        };
     }
     c.b.declare_like(&dx, &x);
     c.give(0, dx);
@@ -135,29 +130,12 @@ fn copies_at_every_size(how: &Interpolation, scale: f32) -> Option<i64> {
     is_copying(&weights, PROBE, times).then_some(times as i64)
 }
 
-/// Copies as weights.
-fn copies(b: &Builder<'_>, x: &str, axis: usize, times: i64) -> Result<(Vec<f64>, usize, usize), Refusal> {
-    let size = b.dims(x).and_then(|dims| usize::try_from(dims.get(axis)?.known()?).ok());
-    let times = usize::try_from(times).unwrap_or(1);
-    let input = size.filter(|size| (1..=MAX_WEIGHTS).contains(&size.saturating_mul(*size).saturating_mul(times)));
-    let input = input.ok_or_else(|| refusal(format!("the size of its axis {axis} is not known or too large")))?;
-    let output = input * times;
-    let weight = |at: usize| f64::from(u8::from(at % input == at / input / times));
-    Ok(((0..input * output).map(weight).collect(), input, output))
-}
-
-/// Σ over windows of copies along the axes from the third on.
-fn summed_windows(b: &mut Builder<'_>, dy: &str, rank: usize, found: &[(usize, Along)]) -> String {
-    let mut window = vec![1; rank - 2];
-    for (axis, along) in found {
-        if let (Some(size), Along::Copies(times)) = (window.get_mut(*axis - 2), along) {
-            *size = *times;
-        }
-    }
-    let count: i64 = window.iter().product();
-    let mean = b.node("AveragePool", &[dy], |node| node.ints("kernel_shape", &window).ints("strides", &window));
-    let count = b.number(dy, count as f64);
-    b.op("Mul", &[&mean, &count])
+/// Σ over the copies, which are an axis of their own: [.., n·k, ..] is [.., n, k, ..].
+fn summed_copies(b: &mut Builder<'_>, dy: &str, x: &str, axis: usize, rank: usize, times: i64) -> String {
+    let mut sizes: Vec<Size> = (0..rank).map(|at| b.size(if at == axis { x } else { dy }, at)).collect();
+    sizes.insert(axis + 1, Size::Known(times));
+    let copies = b.reshape_to(dy, &sizes);
+    b.reduce("ReduceSum", &copies, &[axis as i64 + 1], false)
 }
 
 /// Σ over an axis with weights [output, input]: from output elements to input elements.
@@ -214,7 +192,6 @@ mod tests {
 
     fn check(case: &Case) {
         case.check_knowing(Known::All);
-        case.check_knowing(Known::AllButBatch);
     }
 
     const COORDINATES: [&str; 4] = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"];
@@ -254,6 +231,22 @@ mod tests {
         check(&by_sizes(&[2, 3, 2], &[4], |node| linear(node).ints("axes", &[1])));
         check(&by_sizes(&[2, 1, 2, 2], &[3, 4], |node| node.ints("axes", &[-1, 2])));
         check(&by_scales(&[2, 1, 3], &[1.0, 1.0, 2.5], linear).opset(13));
+    }
+
+    #[test]
+    fn any_batch() {
+        let linear = |node: NodeBuilder| node.string("mode", "linear");
+        by_scales(&[2, 2, 3, 2], &[1.0, 1.0, 1.5, 2.0], linear).check_knowing(Known::AllButBatch);
+        // as exporters write it: batch and channels of x, then sizes
+        let nodes = vec![
+            node("Shape").inputs(["x"]).outputs(["shape"]).build(),
+            node("Slice").inputs(["shape", "zero", "two"]).outputs(["kept"]).build(),
+            node("Concat").inputs(["kept", "space"]).outputs(["sizes"]).int("axis", 0).build(),
+            linear(node("Resize").inputs(["x", "", "", "sizes"]).outputs(["y"])).build(),
+        ];
+        let case = Case::new(vec![("x", tensor(&[2, 1, 2, 3], numbers(12, 8)))], nodes);
+        let case = case.ints("zero", &[1], &[0]).ints("two", &[1], &[2]).ints("space", &[2], &[3, 5]);
+        case.check_knowing(Known::AllButBatch);
     }
 
     #[test]
