@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use prost::Message;
 
 use super::dims::{
-    Dims, broadcast, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows, without,
+    Dims, broadcast, clamp, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
+    windows_transposed, without,
 };
 use super::index::GraphIndex;
 use super::proto::{DataType, NodeProto, TensorProto};
@@ -425,10 +426,14 @@ impl<'g> Inference<'g> {
 
     fn conv_transpose(&self, node: &NodeProto) -> Option<Dims> {
         let (data, weight) = (self.dims(node, 0)?, self.dims(node, 1));
-        let per_group = weight.and_then(|weight| weight.get(1)?.known());
+        let per_group = weight.as_ref().and_then(|weight| weight.get(1)?.known());
         let channels = per_group.and_then(|channels| channels.checked_mul(node.attr_int("group").unwrap_or(1)));
-        let mut dims = vec![Unknown; data.len()];
-        dims.get_mut(..2)?.clone_from_slice(&[data[0].clone(), channels.map_or(Unknown, Dimension::of)]);
+        let kernel = node
+            .attr_ints("kernel_shape")
+            .map(<[i64]>::to_vec)
+            .or_else(|| weight?.get(2..)?.iter().map(Dimension::known).collect());
+        let mut dims = vec![data.first()?.clone(), channels.map_or(Unknown, Dimension::of)];
+        dims.extend(windows_transposed(node, data.get(2..)?, kernel.as_deref()));
         Some(dims)
     }
 

@@ -6,16 +6,13 @@ use crate::rewrite::patch::default_opset;
 use crate::rewrite::raise::raise;
 use crate::rewrite::write_out::Library;
 
-<<<<<<< HEAD
+use super::branches::write_out_branches;
+
 /// Version of the standard operators that older models are raised to: the oldest that gradients are written in.
 const MIN_OPSET: i64 = 13;
 
-/// Functions of the model are written out; models in older operators are raised.
-=======
-use super::branches::write_out_branches;
-
-/// Functions of the model are written out, and so is every If whose condition is known: its branch stays.
->>>>>>> shapes
+/// Functions of the model are written out, and so is every If whose condition is known: its branch stays. Models in older
+/// operators are raised.
 ///
 /// # Errors
 /// A function or branch that cannot be written out, a model without the default domain.
@@ -25,10 +22,6 @@ pub(crate) fn prepare(document: &Document) -> Result<Document, RewriteError> {
     let mut flat = document.clone();
     library.write_out(&mut flat)?;
     library.remove_from(&mut flat)?;
-<<<<<<< HEAD
-    raise(&flat, MIN_OPSET)
-=======
     write_out_branches(&mut flat, opset)?;
-    Ok(flat)
->>>>>>> shapes
+    raise(&flat, MIN_OPSET)
 }

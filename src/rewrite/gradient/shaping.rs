@@ -170,6 +170,42 @@ impl Builder<'_> {
         self.op("Where", &[mask, value, &zero])
     }
 
+    /// A target shape for Reshape: `head`, then the sizes of a value from axis `from` on.
+    pub fn shape_with_tail(&mut self, head: &[i64], value: &str, from: usize) -> String {
+        let tail: Option<Vec<i64>> =
+            self.dims(value).and_then(|dims| dims.get(from..)?.iter().map(Dimension::known).collect());
+        if let Some(tail) = tail {
+            return self.ints(&[head, &tail].concat());
+        }
+        let shape = self.op("Shape", &[value]);
+        let (start, end) = (self.ints(&[from as i64]), self.ints(&[i64::from(i32::MAX)]));
+        let tail = self.op("Slice", &[&shape, &start, &end]);
+        let head = self.ints(head);
+        self.node("Concat", &[&head, &tail], |node| node.int("axis", 0))
+    }
+
+    /// The first elements of a value along some axes (counted from the front): as many as another has.
+    pub fn cut_to(&mut self, value: &str, like: &str, axes: &[i64]) -> String {
+        let sizes = |dims: Option<Vec<Dimension>>| -> Option<Vec<i64>> {
+            let dims = dims?;
+            axes.iter().map(|&axis| dims.get(usize::try_from(axis).ok()?)?.known()).collect()
+        };
+        let (from, to) = (sizes(self.dims(value)), sizes(self.dims(like)));
+        if to.is_some() && from == to {
+            return value.to_owned();
+        }
+        let ends = match to {
+            Some(to) => self.ints(&to),
+            None => {
+                let (shape, axes) = (self.op("Shape", &[like]), self.ints(axes));
+                self.node("Gather", &[&shape, &axes], |node| node.int("axis", 0))
+            }
+        };
+        let starts = self.ints(&vec![0; axes.len()]);
+        let axes = self.ints(axes);
+        self.op("Slice", &[value, &starts, &ends, &axes])
+    }
+
     /// Σ of several values of the same shape.
     pub fn sum(&mut self, values: &[String]) -> Option<String> {
         match values {

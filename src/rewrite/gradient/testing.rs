@@ -65,17 +65,25 @@ pub(crate) struct Case {
     pub constants: Vec<(&'static str, Tensor)>,
     /// The nodes; they make "y".
     pub nodes: Vec<NodeProto>,
+    /// Inputs without a batch axis, as weights are: where all but the batch is known, all their sizes are.
+    pub weights: Vec<&'static str>,
 }
 
 impl Case {
     /// Nodes on inputs, in opset 18.
     pub fn new(inputs: Vec<(&'static str, Tensor)>, nodes: Vec<NodeProto>) -> Self {
-        Case { opset: 18, inputs, constants: Vec::new(), nodes }
+        Case { opset: 18, inputs, constants: Vec::new(), nodes, weights: Vec::new() }
     }
 
     /// Another version of the standard operators.
     pub fn opset(mut self, opset: i64) -> Self {
         self.opset = opset;
+        self
+    }
+
+    /// Inputs that have no batch axis.
+    pub fn weights(mut self, names: &[&'static str]) -> Self {
+        self.weights.extend(names);
         self
     }
 
@@ -127,6 +135,32 @@ impl Case {
         gradient(&document, "weighted", &names).expect_err("a refusal").to_string()
     }
 
+    pub fn refused(&self, known: Known) -> String {
+        let document = self.model(known, None);
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        gradient(&document, "y", &names).expect_err("a refusal").to_string()
+    }
+
+    /// The gradients of Σ y, by input.
+    pub fn gradients(&self, known: Known) -> HashMap<&'static str, Vec<f64>> {
+        let found = self.differentiated(known);
+        let results = self.run(&found.document, &self.inputs);
+        let names = self.inputs.iter().map(|(name, _)| *name);
+        names.zip(&found.outputs).map(|(name, output)| (name, floats(&results[output]).to_vec())).collect()
+    }
+
+    /// The operators of the nodes that the gradients of Σ y take.
+    pub fn new_operators(&self, known: Known) -> Vec<String> {
+        let document = self.differentiated(known).document;
+        document.graph().nodes().iter().skip(self.nodes.len()).map(|node| node.op().to_owned()).collect()
+    }
+
+    fn differentiated(&self, known: Known) -> super::Gradient {
+        let document = self.model(known, None);
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        gradient(&document, "y", &names).unwrap_or_else(|error| panic!("{known:?}: {error}"))
+    }
+
     /// Central differences of the loss by each element of an input.
     fn differences(&self, document: &Document, at: usize) -> Vec<f64> {
         let step = 1e-5;
@@ -152,6 +186,7 @@ impl Case {
     fn model(&self, known: Known, weights: Option<&Tensor>) -> Document {
         let mut model = TestModel::new(self.opset);
         for (name, value) in &self.inputs {
+            let known = if known == Known::AllButBatch && self.weights.contains(name) { Known::All } else { known };
             let dims: Vec<String> = value.dims.iter().enumerate().map(|(i, n)| dimension(name, i, *n, known)).collect();
             let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
             model = model.input(name, DataType::Double, &dims);
