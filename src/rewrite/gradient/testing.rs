@@ -135,7 +135,6 @@ impl Case {
         gradient(&document, "weighted", &names).expect_err("a refusal").to_string()
     }
 
-    /// Why there is no gradient, with this much known.
     pub fn refused(&self, known: Known) -> String {
         let document = self.model(known, None);
         let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
