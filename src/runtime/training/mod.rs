@@ -3,6 +3,7 @@
 //! attributes.
 
 mod adamw;
+mod convolution;
 
 use super::abi::{Context, Failure, NodeInfo, Tensor};
 use super::inputs::require;
@@ -11,7 +12,12 @@ use super::ops::{Slot, SlotType, required};
 use crate::kernels::KernelError;
 
 /// All of them.
-pub(crate) const ALL: &[&Training] = &[&adamw::OPERATOR];
+pub(crate) const ALL: &[&Training] = &[
+    &adamw::OPERATOR,
+    &convolution::FORWARD,
+    &convolution::INPUT_GRADIENT,
+    &convolution::WEIGHT_GRADIENT,
+];
 
 /// One operator.
 pub(crate) struct Training {
@@ -29,6 +35,8 @@ pub(crate) struct Training {
 pub(crate) enum OutputShape {
     /// It has the shape of this input.
     Like(usize),
+    /// It is a vector as long as the first axis of this input.
+    First(usize),
     /// Known when the model runs.
     Computed,
 }
