@@ -3,7 +3,9 @@
 //! attributes.
 
 mod adamw;
+mod batch_normalization;
 mod convolution;
+mod max_pool;
 
 use super::abi::{Context, Failure, NodeInfo, Tensor};
 use super::inputs::require;
@@ -17,6 +19,11 @@ pub(crate) const ALL: &[&Training] = &[
     &convolution::FORWARD,
     &convolution::INPUT_GRADIENT,
     &convolution::WEIGHT_GRADIENT,
+    &batch_normalization::FORWARD,
+    &batch_normalization::GRADIENT,
+    &batch_normalization::RELU_GRADIENT,
+    &max_pool::FORWARD,
+    &max_pool::GRADIENT,
 ];
 
 /// One operator.
