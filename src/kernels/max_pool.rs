@@ -6,6 +6,7 @@
 mod tests;
 
 use super::error::KernelError;
+use super::copy::copy_few;
 use super::isa::compiled;
 use super::shared::Shared;
 use super::window::Window;
@@ -122,16 +123,21 @@ impl MaxPool {
 }
 
 impl Sizes {
-    /// Numbers of a plane of x and of y.
+    /// Whether slices hold what they should; numbers of a plane of x and of y.
     fn check(&self, x: usize, y: usize, y_name: &str) -> Result<(usize, usize), KernelError> {
-        let planes = [self.x, self.y].map(|size| size[0] * size[1]);
-        for (name, found, plane) in [("x", x, planes[0]), (y_name, y, planes[1])] {
+        let (in_plane, out_plane) = self.plane_lens();
+        for (name, found, plane) in [("x", x, in_plane), (y_name, y, out_plane)] {
             if found != plane * self.planes {
                 let wanted = plane * self.planes;
                 return Err(KernelError::new(format!("{name} holds {found} numbers, but needs {wanted}")));
             }
         }
-        Ok((planes[0], planes[1]))
+        Ok((in_plane, out_plane))
+    }
+
+    /// Numbers of a plane of x and of y.
+    pub(super) fn plane_lens(&self) -> (usize, usize) {
+        (self.x[0] * self.x[1], self.y[0] * self.y[1])
     }
 
     fn in_blocks(&self, threads: &impl Parallel, work: impl Fn(std::ops::Range<usize>) + Sync) {
@@ -154,24 +160,12 @@ compiled! {
 /// None of its own: for `compiled!`.
 #[inline(always)]
 unsafe fn pool_body<S: Simd>(op: &MaxPool, sizes: &Sizes, x: &[f32], y: &mut [f32]) {
-    let [height, width] = sizes.x;
-    let [rows, columns] = sizes.y;
-    if y.is_empty() {
+    let (in_plane, out_plane) = sizes.plane_lens();
+    if out_plane == 0 {
         return;
     }
-    for (x, y) in x.chunks_exact(height * width).zip(y.chunks_exact_mut(rows * columns)) {
-        for (row, y) in y.chunks_exact_mut(columns).enumerate() {
-            if op.is_quarter() {
-                let (upper, lower) = x[2 * row * width..(2 * row + 2) * width].split_at(width);
-                for (y, (a, b)) in y.iter_mut().zip(upper.chunks_exact(2).zip(lower.chunks_exact(2))) {
-                    *y = larger(larger(a[0], a[1]), larger(b[0], b[1]));
-                }
-                continue;
-            }
-            for (column, y) in y.iter_mut().enumerate() {
-                *y = x[op.largest(x, sizes.x, [row, column])];
-            }
-        }
+    for (x, y) in x.chunks_exact(in_plane).zip(y.chunks_exact_mut(out_plane)) {
+        op.pool_plane(sizes, x, y);
     }
 }
 
@@ -179,45 +173,76 @@ unsafe fn pool_body<S: Simd>(op: &MaxPool, sizes: &Sizes, x: &[f32], y: &mut [f3
 /// None of its own: for `compiled!`.
 #[inline(always)]
 unsafe fn spread_body<S: Simd>(op: &MaxPool, sizes: &Sizes, dy: &[f32], x: &[f32], dx: &mut [f32]) {
-    let [height, width] = sizes.x;
-    let [rows, columns] = sizes.y;
-    if dy.is_empty() {
+    let (in_plane, out_plane) = sizes.plane_lens();
+    if out_plane == 0 {
         dx.fill(0.0);
         return;
     }
-    let planes = x.chunks_exact(height * width).zip(dx.chunks_exact_mut(height * width));
-    for ((x, dx), dy) in planes.zip(dy.chunks_exact(rows * columns)) {
-        if op.is_quarter() {
-            quarter(x, dx, dy, width, columns);
-            continue;
+    let planes = x.chunks_exact(in_plane).zip(dx.chunks_exact_mut(in_plane));
+    for ((x, dx), dy) in planes.zip(dy.chunks_exact(out_plane)) {
+        op.spread_plane(sizes, dy, x, dx);
+    }
+}
+
+impl MaxPool {
+    /// The largest numbers of a plane that has some.
+    #[inline(always)]
+    pub(super) fn pool_plane(&self, sizes: &Sizes, x: &[f32], y: &mut [f32]) {
+        let (width, columns) = (sizes.x[1], sizes.y[1]);
+        let quarter = self.is_quarter();
+        for (row, y) in y.chunks_exact_mut(columns).enumerate() {
+            if quarter {
+                let (upper, lower) = x[2 * row * width..(2 * row + 2) * width].split_at(width);
+                for (y, (a, b)) in y.iter_mut().zip(upper.chunks_exact(2).zip(lower.chunks_exact(2))) {
+                    *y = larger(larger(a[0], a[1]), larger(b[0], b[1]));
+                }
+                continue;
+            }
+            for (column, y) in y.iter_mut().enumerate() {
+                *y = x[self.largest(x, sizes.x, [row, column])];
+            }
+        }
+    }
+
+    /// The gradient of a plane that makes outputs.
+    #[inline(always)]
+    pub(super) fn spread_plane(&self, sizes: &Sizes, dy: &[f32], x: &[f32], dx: &mut [f32]) {
+        let (width, columns) = (sizes.x[1], sizes.y[1]);
+        if self.is_quarter() {
+            spread_quarter(x, dx, dy, width, columns);
+            return;
         }
         dx.fill(0.0);
         for (row, dy) in dy.chunks_exact(columns).enumerate() {
             for (column, dy) in dy.iter().enumerate() {
-                dx[op.largest(x, sizes.x, [row, column])] += dy;
+                dx[self.largest(x, sizes.x, [row, column])] += dy;
             }
         }
     }
 }
 
+/// Windows that become registers.
+const STEP: usize = 16;
+
 /// A plane under windows of two by two.
 #[inline(always)]
-fn quarter(x: &[f32], dx: &mut [f32], dy: &[f32], width: usize, columns: usize) {
+fn spread_quarter(x: &[f32], dx: &mut [f32], dy: &[f32], width: usize, columns: usize) {
     let whole = 2 * columns;
     for ((x, dx), dy) in x.chunks_exact(2 * width).zip(dx.chunks_exact_mut(2 * width)).zip(dy.chunks_exact(columns)) {
         let (upper, lower) = x.split_at(width);
         let (dx_upper, dx_lower) = dx.split_at_mut(width);
-        let from = upper[..whole].chunks_exact(2).zip(lower[..whole].chunks_exact(2));
-        let to = dx_upper[..whole].chunks_exact_mut(2).zip(dx_lower[..whole].chunks_exact_mut(2));
-        for (((a, b), (to_a, to_b)), &dy) in from.zip(to).zip(dy) {
-            let (first, second) = (a[0] >= a[1], b[0] >= b[1]);
-            let above = if first { a[0] } else { a[1] };
-            let below = if second { b[0] } else { b[1] };
-            let (dy_above, dy_below) = if above >= below { (dy, 0.0) } else { (0.0, dy) };
-            to_a[0] = if first { dy_above } else { 0.0 };
-            to_a[1] = if first { 0.0 } else { dy_above };
-            to_b[0] = if second { dy_below } else { 0.0 };
-            to_b[1] = if second { 0.0 } else { dy_below };
+        let mut at = 0;
+        while at < columns {
+            // copies on the stack, whose ends may be empty: then the compiler sees whole registers
+            let len = STEP.min(columns - at);
+            let (mut rows, mut of) = ([[0.0f32; 2 * STEP]; 2], [0.0f32; STEP]);
+            copy_few(&upper[2 * at..2 * (at + len)], &mut rows[0][..2 * len]);
+            copy_few(&lower[2 * at..2 * (at + len)], &mut rows[1][..2 * len]);
+            copy_few(&dy[at..at + len], &mut of[..len]);
+            let spread = spread_step(&rows, &of);
+            copy_few(&spread[0][..2 * len], &mut dx_upper[2 * at..2 * (at + len)]);
+            copy_few(&spread[1][..2 * len], &mut dx_lower[2 * at..2 * (at + len)]);
+            at += len;
         }
         dx_upper[whole..].fill(0.0);
         dx_lower[whole..].fill(0.0);
@@ -225,6 +250,24 @@ fn quarter(x: &[f32], dx: &mut [f32], dy: &[f32], width: usize, columns: usize) 
     // rows that no window reaches
     let reached = dy.len() / columns * 2 * width;
     dx[reached..].fill(0.0);
+}
+
+/// Windows side by side; without a branch, for registers.
+#[inline(always)]
+fn spread_step(rows: &[[f32; 2 * STEP]; 2], dy: &[f32; STEP]) -> [[f32; 2 * STEP]; 2] {
+    let mut spread = [[0.0f32; 2 * STEP]; 2];
+    for i in 0..STEP {
+        let [[a, b], [c, d]] = [0, 1].map(|row: usize| [rows[row][2 * i], rows[row][2 * i + 1]]);
+        let above = if a >= b { a } else { b };
+        let below = if c >= d { c } else { d };
+        let upper = if above >= below { dy[i] } else { 0.0 };
+        let lower = if above >= below { 0.0 } else { dy[i] };
+        spread[0][2 * i] = if a >= b { upper } else { 0.0 };
+        spread[0][2 * i + 1] = if a >= b { 0.0 } else { upper };
+        spread[1][2 * i] = if c >= d { lower } else { 0.0 };
+        spread[1][2 * i + 1] = if c >= d { 0.0 } else { lower };
+    }
+    spread
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@
 pub(crate) mod adamw;
 pub(crate) mod batch_normalization;
 pub(crate) mod convolution;
+mod copy;
 mod error;
 mod isa;
 pub(crate) mod max_pool;

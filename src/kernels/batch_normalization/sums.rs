@@ -72,24 +72,18 @@ unsafe fn moments_of_run<S: Simd>(run: &[f32], origin: f32) -> [f32; 2] {
     }
 }
 
-/// Σg and Σg·(x − mean) of dy and x, with g = dy where a·x + b > 0, else 0.
+/// Σg and Σg·(x − mean) of a plane of dy and x, with g = dy where a·x + b > 0, else 0.
 ///
 /// # Safety
 /// The machine has the instruction set.
 #[inline(always)]
-pub(super) unsafe fn dot<'a, S: Simd>(
-    planes: impl Iterator<Item = (&'a [f32], &'a [f32])>,
-    mask: (f32, f32),
-    mean: f32,
-) -> [f64; 2] {
+pub(super) unsafe fn dot<S: Simd>(dy: &[f32], x: &[f32], mask: (f32, f32), mean: f32) -> [f64; 2] {
     let mut totals = [0.0; 2];
-    for (dy, x) in planes {
-        for (dy, x) in dy.chunks(RUN).zip(x.chunks(RUN)) {
-            // SAFETY: the caller's.
-            let [sum, product] = unsafe { dot_of_run::<S>(dy, x, mask, mean) };
-            totals[0] += f64::from(sum);
-            totals[1] += f64::from(product);
-        }
+    for (dy, x) in dy.chunks(RUN).zip(x.chunks(RUN)) {
+        // SAFETY: the caller's.
+        let [sum, product] = unsafe { dot_of_run::<S>(dy, x, mask, mean) };
+        totals[0] += f64::from(sum);
+        totals[1] += f64::from(product);
     }
     totals
 }

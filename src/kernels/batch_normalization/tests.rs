@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernels::testing::{close, numbers};
+use crate::kernels::Window;
 use crate::loss::Sequential;
 
 fn check(shape: &[usize], relu: bool, shift: f32) {
@@ -11,7 +12,7 @@ fn check(shape: &[usize], relu: bool, shift: f32) {
     let x: Vec<f32> = numbers(len, 1).iter().map(|x| x + shift).collect();
     let (scale, bias, dy) = (numbers(channels, 2), numbers(channels, 3), numbers(len, 4));
     let (mean, var) = (numbers(channels, 5), numbers(channels, 6));
-    let op = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu };
+    let op = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu, pool: None };
 
     // in f64, as the formulas say
     // no image: sums of nothing, as means
@@ -39,7 +40,14 @@ fn check(shape: &[usize], relu: bool, shift: f32) {
 
     let mut found = (vec![f32::NAN; len], vec![f32::NAN; channels], vec![f32::NAN; channels]);
     let input = Input { x: &x, scale: &scale, bias: &bias, running_mean: &mean, running_var: &var };
-    let output = Output { y: &mut found.0, running_mean: &mut found.1, running_var: &mut found.2 };
+    let mut statistics = (vec![f32::NAN; channels], vec![f32::NAN; channels]);
+    let output = Output {
+        y: &mut found.0,
+        running_mean: &mut found.1,
+        running_var: &mut found.2,
+        mean: &mut statistics.0,
+        var: &mut statistics.1,
+    };
     op.forward(&Sequential, planes, &input, output).unwrap();
     let tolerance = 2e-5 * (1.0 + f64::from(shift));
     close(&found.0, &y, tolerance, &format!("y of {what}"));
@@ -49,7 +57,9 @@ fn check(shape: &[usize], relu: bool, shift: f32) {
     close(&found.1, &blend(&mean, &means), 1e-6, &format!("running mean of {what}"));
     close(&found.2, &blend(&var, &vars), 1e-6, &format!("running var of {what}"));
 
-    let upstream = Upstream { dy: &dy, x: &x, scale: &scale, bias: &bias };
+    // with the statistics, and without where there is no Relu: both ways are used
+    let given = relu.then_some([&statistics.0[..], &statistics.1]);
+    let upstream = Upstream { dy: &dy, x: &x, scale: &scale, bias: &bias, statistics: given };
     let gradients = Gradients { dx: &mut found.0, dscale: &mut found.1, dbias: &mut found.2 };
     op.gradient(&Sequential, planes, &upstream, gradients).unwrap();
     // a number next to Relu's edge may fall on either side
@@ -79,9 +89,58 @@ fn as_the_formulas_in_f64() {
 fn lengths_that_do_not_fit_are_an_error() {
     assert!(Planes::new(&[3]).is_err());
     let planes = Planes::new(&[1, 2, 2]).unwrap();
-    let op = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu: false };
-    let upstream = Upstream { dy: &[0.0; 4], x: &[0.0; 4], scale: &[1.0; 3], bias: &[0.0; 2] };
+    let op = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu: false, pool: None };
+    let upstream = Upstream { dy: &[0.0; 4], x: &[0.0; 4], scale: &[1.0; 3], bias: &[0.0; 2], statistics: None };
     let gradients = Gradients { dx: &mut [0.0; 4], dscale: &mut [0.0; 2], dbias: &mut [0.0; 2] };
     let error = op.gradient(&Sequential, planes, &upstream, gradients).unwrap_err().to_string();
     assert_eq!(error, "scale holds 3 numbers, but needs one per channel: 2");
+}
+
+/// With a pool on top: as the parts one after the other.
+fn check_pooled(shape: [usize; 4], pool: MaxPool) {
+    let what = format!("{shape:?} with {pool:?}");
+    let [images, channels, height, width] = shape;
+    let planes = Planes::new(&shape).unwrap();
+    let (sizes, y_shape) = pool.sizes([images, channels, height, width]);
+    let x = numbers(planes.len(), 1);
+    let (scale, bias) = (numbers(channels, 2), numbers(channels, 3));
+    let dy = numbers(y_shape.iter().product(), 4);
+    let (mean, var) = (vec![0.0; channels], vec![1.0; channels]);
+    let mut per_channel = vec![vec![f32::NAN; channels]; 6];
+    let run = |op: BatchNormalization, y: &mut [f32], found: &mut [Vec<f32>]| {
+        let input = Input { x: &x, scale: &scale, bias: &bias, running_mean: &mean, running_var: &var };
+        let [running_mean, running_var, batch_mean, batch_var, ..] = found else { panic!("four") };
+        let output = Output { y, running_mean, running_var, mean: batch_mean, var: batch_var };
+        op.forward(&Sequential, planes, &input, output).unwrap();
+    };
+    let plain = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu: true, pool: None };
+    let fused = BatchNormalization { pool: Some(pool), ..plain };
+    let (mut middle, mut expected_y, mut y) = (vec![f32::NAN; x.len()], vec![f32::NAN; dy.len()], vec![f32::NAN; dy.len()]);
+    run(plain, &mut middle, &mut per_channel);
+    pool.forward(&Sequential, &sizes, &middle, &mut expected_y).unwrap();
+    run(fused, &mut y, &mut per_channel);
+    assert_eq!(y, expected_y, "y of {what}");
+
+    let [_, _, batch_mean, batch_var, dscale, dbias] = &mut per_channel[..] else { panic!("six") };
+    let statistics = Some([&batch_mean[..], &batch_var[..]]);
+    let (mut dmiddle, mut expected, mut dx) = (middle.clone(), middle.clone(), vec![f32::NAN; x.len()]);
+    pool.gradient(&Sequential, &sizes, &dy, &middle, &mut dmiddle).unwrap();
+    let upstream = Upstream { dy: &dmiddle, x: &x, scale: &scale, bias: &bias, statistics };
+    let gradients = Gradients { dx: &mut expected, dscale, dbias };
+    plain.gradient(&Sequential, planes, &upstream, gradients).unwrap();
+    let expected_sums = [dscale.clone(), dbias.clone()];
+    let gradients = Gradients { dx: &mut dx, dscale, dbias };
+    fused.gradient(&Sequential, planes, &Upstream { dy: &dy, ..upstream }, gradients).unwrap();
+    assert_eq!(dx, expected, "dx of {what}");
+    assert_eq!([dscale.clone(), dbias.clone()], expected_sums, "dscale and dbias of {what}");
+}
+
+#[test]
+fn a_pool_on_top_is_as_the_parts() {
+    let pool = |strides, pads, kernel| MaxPool::new(Window::new(strides, pads, [1, 1]).unwrap(), kernel, false).unwrap();
+    // side by side; odd sizes; windows that overlap, with padding (as in ResNet); no image
+    for shape in [[3, 2, 8, 8], [2, 3, 7, 9], [1, 2, 40, 36], [0, 1, 4, 4]] {
+        check_pooled(shape, pool([2, 2], [0; 4], [2, 2]));
+        check_pooled(shape, pool([2, 2], [1; 4], [3, 3]));
+    }
 }

@@ -24,7 +24,8 @@ pub(super) const GRADIENT: Training = Training {
     create: |node| Ok(Box::new(Gradient(read(node)?))),
 };
 
-fn read(node: &NodeInfo) -> Result<MaxPool, Failure> {
+/// The pool of a node.
+pub(super) fn read(node: &NodeInfo) -> Result<MaxPool, Failure> {
     let ceil = integer(node, c"ceil_mode", 0)? != 0;
     Ok(MaxPool::new(window(node)?, integers(node, c"kernel_shape", [0, 0])?, ceil)?)
 }

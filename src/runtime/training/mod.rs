@@ -19,9 +19,11 @@ pub(crate) const ALL: &[&Training] = &[
     &convolution::FORWARD,
     &convolution::INPUT_GRADIENT,
     &convolution::WEIGHT_GRADIENT,
-    &batch_normalization::FORWARD,
+    &batch_normalization::RELU,
+    &batch_normalization::RELU_POOL,
     &batch_normalization::GRADIENT,
     &batch_normalization::RELU_GRADIENT,
+    &batch_normalization::RELU_POOL_GRADIENT,
     &max_pool::FORWARD,
     &max_pool::GRADIENT,
 ];
