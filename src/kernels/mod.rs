@@ -4,9 +4,12 @@
 //! the order of the blocks: the same inputs give the same bits on any number of threads.
 
 pub(crate) mod adamw;
+pub(crate) mod batch_normalization;
 pub(crate) mod convolution;
+mod copy;
 mod error;
 mod isa;
+pub(crate) mod max_pool;
 mod scratch;
 mod shared;
 #[cfg(test)]

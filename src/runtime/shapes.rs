@@ -60,12 +60,16 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
 unsafe fn infer_training(host: Host, operator: &Training, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     for (index, shape) in operator.shapes.iter().enumerate() {
         let from = match *shape {
-            OutputShape::Like(input) => input,
+            OutputShape::Like(input) | OutputShape::First(input) => input,
             OutputShape::Computed => continue,
         };
         // SAFETY: the caller's; the names are from inputs of the same context, and every node has all outputs.
         unsafe {
-            let known = input(host, context, from)?;
+            let mut known = input(host, context, from)?;
+            if let OutputShape::First(_) = shape {
+                known.dims.truncate(1);
+                known.names.truncate(1);
+            }
             // an unknown shape looks like that of a scalar, which no tensor of theirs is
             if !known.dims.is_empty() {
                 set_output(host, context, index, &known)?;

@@ -69,30 +69,66 @@ unsafe fn run<S: Simd, const M: usize>(
     assert!(rows.weights.len() == offsets.len() * M, "a weight per tap and row");
     assert!(rows.bias.is_none_or(|bias| bias.len() == M), "a bias per row");
     for (number, taps) in offsets.chunks(TAPS).enumerate() {
-        let weights = rows.weights.as_ptr().wrapping_add(number * TAPS * M);
-        for at in (0..whole).step_by(step) {
+        let chunk = Chunk { first: number == 0, taps, weights: rows.weights.as_ptr().wrapping_add(number * TAPS * M) };
+        let mut at = 0;
+        while at < len {
             // SAFETY: reads lie `furthest + whole` from the start at most, writes in their row; both were asked above.
             unsafe {
-                let to = to.as_mut_ptr().add(at);
-                let mut sums = [[S::F32::splat(0.0); WIDE]; M];
-                for m in 0..M {
-                    for v in 0..WIDE {
-                        if number > 0 {
-                            sums[m][v] = S::F32::load(to.add(m * stride + v * S::F32::LANES));
-                        } else if let Some(bias) = rows.bias {
-                            sums[m][v] = S::F32::splat(bias[m]);
-                        }
-                    }
-                }
-                add::<S, M>(&mut sums, from.as_ptr().add(at), taps, weights);
-                for m in 0..M {
-                    for v in 0..WIDE {
-                        sums[m][v].store(to.add(m * stride + v * S::F32::LANES));
-                    }
-                }
+                let (from, to) = (from.as_ptr().add(at), to.as_mut_ptr().add(at));
+                // outputs beyond the end are computed in vain: as few as possible
+                at += match (len - at).div_ceil(S::F32::LANES) {
+                    1 => one_step::<S, M, 1>(from, chunk, rows.bias, to, stride),
+                    2 => one_step::<S, M, 2>(from, chunk, rows.bias, to, stride),
+                    _ => one_step::<S, M, WIDE>(from, chunk, rows.bias, to, stride),
+                };
             }
         }
     }
+}
+
+/// Taps that are added at once.
+#[derive(Clone, Copy)]
+struct Chunk<'a> {
+    /// Whether there is nothing yet to add to.
+    first: bool,
+    taps: &'a [u32],
+    weights: *const f32,
+}
+
+/// M rows of V registers. How many outputs that are.
+///
+/// # Safety
+/// The machine has the instruction set; `from` is good for the outputs at every offset, `to` for M rows of them, the
+/// weights for M per tap.
+#[inline(always)]
+unsafe fn one_step<S: Simd, const M: usize, const V: usize>(
+    from: *const f32,
+    chunk: Chunk<'_>,
+    bias: Option<&[f32]>,
+    to: *mut f32,
+    stride: usize,
+) -> usize {
+    let lanes = S::F32::LANES;
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [[S::F32::splat(0.0); V]; M];
+        for m in 0..M {
+            for v in 0..V {
+                if !chunk.first {
+                    sums[m][v] = S::F32::load(to.add(m * stride + v * lanes));
+                } else if let Some(bias) = bias {
+                    sums[m][v] = S::F32::splat(bias[m]);
+                }
+            }
+        }
+        add::<S, M, V>(&mut sums, from, chunk.taps, chunk.weights);
+        for m in 0..M {
+            for v in 0..V {
+                sums[m][v].store(to.add(m * stride + v * lanes));
+            }
+        }
+    }
+    V * lanes
 }
 
 /// Adds the products of some taps.
@@ -100,8 +136,8 @@ unsafe fn run<S: Simd, const M: usize>(
 /// # Safety
 /// The machine has the instruction set; `from` is good for a step at every offset, `weights` for M per tap.
 #[inline(always)]
-unsafe fn add<S: Simd, const M: usize>(
-    sums: &mut [[S::F32; WIDE]; M],
+unsafe fn add<S: Simd, const M: usize, const V: usize>(
+    sums: &mut [[S::F32; V]; M],
     from: *const f32,
     offsets: &[u32],
     weights: *const f32,
@@ -111,13 +147,13 @@ unsafe fn add<S: Simd, const M: usize>(
         // SAFETY: the caller's.
         unsafe {
             let from = from.add(offset as usize);
-            let mut inputs = [S::F32::splat(0.0); WIDE];
-            for v in 0..WIDE {
+            let mut inputs = [S::F32::splat(0.0); V];
+            for v in 0..V {
                 inputs[v] = S::F32::load(from.add(v * S::F32::LANES));
             }
             for m in 0..M {
                 let weight = S::F32::splat(*weights.add(tap * M + m));
-                for v in 0..WIDE {
+                for v in 0..V {
                     all[m][v] = weight.mul_add(inputs[v], all[m][v]);
                 }
             }

@@ -1,5 +1,7 @@
 //! Planes copied into padded rows.
 
+use crate::kernels::copy::copy_few;
+
 /// Rows of `columns` numbers, laid end to end, that show part of a plane with zeros around it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Padded {
@@ -59,30 +61,5 @@ impl Padded {
 fn few_zeros(to: &mut [f32]) {
     for slot in to {
         *slot = 0.0;
-    }
-}
-
-/// Copies a row without a call: rows of small images take less time than one. Of equal lengths.
-#[inline(always)]
-pub(super) fn copy_few(from: &[f32], to: &mut [f32]) {
-    const STEP: usize = 8;
-    if from.len() < STEP || from.len() > 16 * STEP {
-        if from.len() > STEP {
-            to.copy_from_slice(from);
-            return;
-        }
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = *from;
-        }
-        return;
-    }
-    // the last step overlaps the one before
-    if let (Some(from), Some(to)) = (from.last_chunk::<STEP>(), to.last_chunk_mut::<STEP>()) {
-        *to = *from;
-    }
-    for (from, to) in from.chunks_exact(STEP).zip(to.chunks_exact_mut(STEP)) {
-        if let (Some(from), Some(to)) = (from.first_chunk::<STEP>(), to.first_chunk_mut::<STEP>()) {
-            *to = *from;
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! Output planes from input planes: what forward pass and gradient of the input have in common.
 
 use super::correlate::{MOST_STEP, Rows, correlate, tallest};
-use super::padded::{Padded, copy_few};
+use super::padded::Padded;
+use crate::kernels::copy::copy_few;
 use crate::kernels::isa::compiled;
 use crate::kernels::scratch::with_scratch;
 use crate::kernels::shared::Shared;

@@ -3,6 +3,9 @@
 //! attributes.
 
 mod adamw;
+mod batch_normalization;
+mod convolution;
+mod max_pool;
 
 use super::abi::{Context, Failure, NodeInfo, Tensor};
 use super::inputs::require;
@@ -11,7 +14,19 @@ use super::ops::{Slot, SlotType, required};
 use crate::kernels::KernelError;
 
 /// All of them.
-pub(crate) const ALL: &[&Training] = &[&adamw::OPERATOR];
+pub(crate) const ALL: &[&Training] = &[
+    &adamw::OPERATOR,
+    &convolution::FORWARD,
+    &convolution::INPUT_GRADIENT,
+    &convolution::WEIGHT_GRADIENT,
+    &batch_normalization::RELU,
+    &batch_normalization::RELU_POOL,
+    &batch_normalization::GRADIENT,
+    &batch_normalization::RELU_GRADIENT,
+    &batch_normalization::RELU_POOL_GRADIENT,
+    &max_pool::FORWARD,
+    &max_pool::GRADIENT,
+];
 
 /// One operator.
 pub(crate) struct Training {
@@ -29,6 +44,8 @@ pub(crate) struct Training {
 pub(crate) enum OutputShape {
     /// It has the shape of this input.
     Like(usize),
+    /// It is a vector as long as the first axis of this input.
+    First(usize),
     /// Known when the model runs.
     Computed,
 }
