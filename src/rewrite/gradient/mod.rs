@@ -28,6 +28,7 @@ mod reduction;
 mod resize;
 mod selection;
 mod shaping;
+mod sizes;
 mod softmax;
 mod table;
 #[cfg(test)]
