@@ -8,13 +8,22 @@ pub struct Measured {
     /// Samples that count: their label is not the ignored one.
     pub samples: u64,
     /// What was minimised: the losses of the batches, weighted by their samples.
+    #[serde(deserialize_with = "nullable")]
     pub loss: f64,
     /// Share of the samples whose largest logit is that of the label.
+    #[serde(deserialize_with = "nullable")]
     pub accuracy: f64,
     /// Mean soft margin: z_y − logsumexp of the other logits, above 0 where the label has more than half the probability.
+    #[serde(deserialize_with = "nullable")]
     pub margin: f64,
     /// Mean energy, −logsumexp of the logits.
+    #[serde(deserialize_with = "nullable")]
     pub energy: f64,
+}
+
+/// JSON has no infinite numbers and no NaN: they are written as null.
+fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Sums of what [`Measured`] is the mean of.
