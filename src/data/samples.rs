@@ -24,6 +24,7 @@ const MAPPED_FROM: u64 = 64 << 20;
 
 /// Samples at hand: arrays as their files have them (bytes stay bytes), mapped where the file is large and not compressed;
 /// pictures by name, decoded when their turn comes.
+#[derive(Default)]
 pub struct Samples {
     inputs: Vec<InputSpec>,
     preprocessing: Preprocessing,
@@ -124,6 +125,12 @@ impl Samples {
     #[must_use]
     pub fn describe(&self) -> &[String] {
         &self.sentences
+    }
+
+    /// Whether making a batch takes work: pictures that are decoded.
+    #[must_use]
+    pub fn decodes(&self) -> bool {
+        self.parts.iter().any(|(_, held)| matches!(held, Held::Pictures { .. }))
     }
 
     /// Why they cannot be moved and mirrored; None where they can.

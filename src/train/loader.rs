@@ -2,7 +2,6 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::augment_of;
 use super::options::Augmentation;
 use super::order::Order;
 use crate::data::{Batch, DataError, Samples};
@@ -70,7 +69,10 @@ fn batch(epoch: Epoch<'_>, chosen: &[usize]) -> Result<Batch, DataError> {
     if epoch.augmentation.is_none() {
         return epoch.samples.batch(chosen, None);
     }
-    let shift = |place: usize| augment_of(&epoch, chosen.get(place).copied().unwrap_or(0));
+    let shift = |place: usize| {
+        let sample = chosen.get(place).copied().unwrap_or(0);
+        epoch.augmentation.shift(epoch.seed, epoch.number, sample)
+    };
     epoch.samples.batch(chosen, Some(&shift))
 }
 

@@ -21,9 +21,9 @@ impl Order {
         Self { samples, batch: batch.max(1), seed, shuffle: true, drop_last }
     }
 
-    /// As they come, all of them.
-    pub fn in_turn(samples: usize, batch: usize) -> Self {
-        Self { samples, batch: batch.max(1), seed: 0, shuffle: false, drop_last: false }
+    /// As they come.
+    pub fn in_turn(samples: usize, batch: usize, drop_last: bool) -> Self {
+        Self { samples, batch: batch.max(1), seed: 0, shuffle: false, drop_last }
     }
 
     /// Batches of an epoch.
@@ -85,6 +85,6 @@ mod tests {
             assert_eq!(order.indices(5).len(), ranges.last().unwrap().end);
             assert!(order.range(99).is_empty());
         }
-        assert_eq!(Order::in_turn(5, 2).indices(1), [0, 1, 2, 3, 4]);
+        assert_eq!(Order::in_turn(5, 2, false).indices(1), [0, 1, 2, 3, 4]);
     }
 }
