@@ -20,6 +20,7 @@ pub mod optimizer;
 mod options;
 mod patch;
 mod plan;
+mod raise;
 mod report;
 mod rules;
 mod scores;

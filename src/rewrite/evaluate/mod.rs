@@ -14,7 +14,9 @@ mod movement;
 mod normalization;
 mod pooling;
 mod product;
+mod rearrange;
 mod reduction;
+mod resize;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,8 @@ use std::collections::HashMap;
 
 use crate::model::proto::{AttributeProto, NodeProto};
 
-pub(crate) use tensor::{Data, Tensor};
+pub(crate) use resize::Interpolation;
+pub(crate) use tensor::{Data, Kind, Tensor};
 
 /// Why a subgraph could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -159,6 +162,8 @@ impl<'a> Call<'a> {
             convolution::run,
             pooling::run,
             normalization::run,
+            rearrange::run,
+            resize::run,
             loss::run,
         ];
         for family in families {

@@ -209,30 +209,130 @@ fn mean(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
 }
 #[cfg(test)]
 mod tests {
-    use crate::model::node;
-    use crate::rewrite::gradient::testing::{Case, numbers, tensor};
+    use proptest::prelude::*;
 
-    fn binary(op: &str, a: &[usize], b: &[usize]) {
-        let count = |dims: &[usize]| dims.iter().product();
-        let inputs = vec![("a", tensor(a, numbers(count(a), 1))), ("b", tensor(b, numbers(count(b), 2)))];
-        Case::new(inputs, vec![node(op).inputs(["a", "b"]).outputs(["y"]).build()]).check();
+    use crate::model::{NodeBuilder, node};
+    use crate::rewrite::evaluate::Tensor;
+    use crate::rewrite::gradient::testing::{Case, broadcast_shapes, numbers, tensor};
+
+    fn filled(dims: &[usize], seed: u64) -> Tensor {
+        tensor(dims, numbers(dims.iter().product(), seed))
     }
+
+    fn positive(dims: &[usize], seed: u64) -> Tensor {
+        tensor(dims, numbers(dims.iter().product(), seed).into_iter().map(f64::abs).collect())
+    }
+
+    fn binary(built: NodeBuilder, a: Tensor, b: Tensor) -> Case {
+        Case::new(vec![("a", a), ("b", b)], vec![built.inputs(["a", "b"]).outputs(["y"]).build()])
+    }
+
+    fn unary(op: &str, a: Tensor) -> Case {
+        Case::new(vec![("a", a)], vec![node(op).inputs(["a"]).outputs(["y"]).build()])
+    }
+
+    const BROADCASTS: [(&[usize], &[usize]); 6] = [
+        (&[2, 3], &[2, 3]),
+        (&[2, 3], &[3]),
+        (&[3], &[2, 3]),
+        (&[2, 1, 3], &[4, 1]),
+        (&[2, 3], &[]),
+        (&[1], &[1, 1, 2]),
+    ];
 
     #[test]
     fn operands_of_all_broadcasts() {
-        for op in ["Add", "Sub", "Mul"] {
-            binary(op, &[2, 3], &[2, 3]);
-            binary(op, &[2, 3], &[3]);
-            binary(op, &[3], &[2, 3]);
-            binary(op, &[2, 1, 3], &[4, 1]);
-            binary(op, &[2, 3], &[]);
-            binary(op, &[1], &[1, 1, 2]);
+        for (a, b) in BROADCASTS {
+            for op in ["Add", "Sub", "Mul", "Div"] {
+                binary(node(op), filled(a, 1), filled(b, 2)).check();
+            }
+            binary(node("Pow"), positive(a, 1), filled(b, 2)).check();
+            // a/b is far from the whole numbers, where the remainder jumps
+            let dividend = tensor(a, (0..a.iter().product()).map(|i| 3.5 + 2.0 * i as f64 + 0.01).collect());
+            binary(node("Mod").int("fmod", 1), dividend.clone(), tensor(b, vec![-1.0; b.iter().product()])).check();
         }
     }
 
     #[test]
     fn an_operand_used_twice_gets_both_gradients() {
-        let inputs = vec![("a", tensor(&[3], numbers(3, 3)))];
-        Case::new(inputs, vec![node("Mul").inputs(["a", "a"]).outputs(["y"]).build()]).check();
+        for op in ["Mul", "Sub", "Div", "Pow"] {
+            let inputs = vec![("a", positive(&[3], 3))];
+            Case::new(inputs, vec![node(op).inputs(["a", "a"]).outputs(["y"]).build()]).check();
+        }
+    }
+
+    #[test]
+    fn one_operand() {
+        for dims in [&[2, 3][..], &[4], &[]] {
+            unary("Neg", filled(dims, 4)).check();
+            unary("Reciprocal", filled(dims, 4)).check();
+        }
+    }
+
+    /// Constant exponents of any value, also whole ones of a negative base, and shapes that stretch the base.
+    #[test]
+    fn known_powers() {
+        for exponent in [2.0, 3.0, 1.0, 0.0, -1.0, -2.0, 4.0, 0.5, -0.5, 1.7] {
+            for dims in [&[][..], &[1], &[1, 1, 1]] {
+                let whole = f64::fract(exponent) == 0.0;
+                let base = if whole { filled(&[2, 3], 5) } else { positive(&[2, 3], 5) };
+                let built = node("Pow").inputs(["a", "b"]).outputs(["y"]).build();
+                Case::new(vec![("a", base)], vec![built]).floats("b", dims, &[exponent]).check();
+            }
+        }
+        let built = node("Pow").inputs(["a", "b"]).outputs(["y"]).build();
+        let base = vec![("a", filled(&[2, 3], 6))];
+        Case::new(base.clone(), vec![built.clone()]).ints("b", &[3], &[2, 0, -3]).check();
+        Case::new(base, vec![built]).floats("b", &[2, 1], &[1.0, 3.0]).check();
+    }
+
+    #[test]
+    fn a_base_of_zero() {
+        let zero = || tensor(&[1], vec![0.0]);
+        for exponent in [0.0, 1.0, 2.0, 3.0] {
+            let built = node("Pow").inputs(["a", "b"]).outputs(["y"]).build();
+            Case::new(vec![("a", zero())], vec![built.clone()]).floats("b", &[1], &[exponent]).check();
+            Case::new(vec![("a", zero())], vec![built.clone()]).floats("b", &[2], &[exponent, exponent]).check();
+            if exponent > 0.0 {
+                Case::new(vec![("b", tensor(&[1], vec![exponent]))], vec![built]).floats("a", &[1], &[0.0]).check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_base() {
+        let built = node("Pow").inputs(["a", "b"]).outputs(["y"]).build();
+        Case::new(vec![("b", filled(&[2, 3], 7))], vec![built]).floats("a", &[], &[1.7]).check();
+    }
+
+    #[test]
+    fn a_remainder_of_floats_needs_fmod() {
+        let wrong = binary(node("Mod"), filled(&[2], 1), filled(&[2], 2));
+        assert!(wrong.refusal().contains("floats need fmod = 1"));
+    }
+
+    #[test]
+    fn one_to_many_operands() {
+        for op in ["Sum", "Mean"] {
+            let three = vec![("a", filled(&[2, 3], 1)), ("b", filled(&[3], 2)), ("c", filled(&[2, 1], 3))];
+            Case::new(three, vec![node(op).inputs(["a", "b", "c"]).outputs(["y"]).build()]).check();
+            unary(op, filled(&[2, 2], 4)).check();
+            let twice = vec![("a", filled(&[2, 2], 5))];
+            Case::new(twice, vec![node(op).inputs(["a", "a"]).outputs(["y"]).build()]).check();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn operands_of_any_shape(
+            (_, shapes) in broadcast_shapes(2),
+            op in proptest::sample::select(&["Add", "Sub", "Mul", "Div", "Pow", "Sum", "Mean"][..]),
+            opset in 13_i64..=26,
+            seed in 0_u64..1000,
+        ) {
+            binary(node(op), positive(&shapes[0], seed), filled(&shapes[1], seed + 1)).opset(opset).check();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Shapes put together from sizes, of which some are known only when the graph runs.
 
+use crate::model::{Dimension, ValueType};
+
 use super::Builder;
 
 /// One size of a shape.
@@ -9,6 +11,8 @@ pub(super) enum Size {
     Known(i64),
     /// that of an axis of a value
     Of(String, usize),
+    /// what is left over; one of a shape at most
+    Free,
 }
 
 impl Builder<'_> {
@@ -22,6 +26,7 @@ impl Builder<'_> {
     pub(super) fn size_vector(&mut self, size: &Size) -> String {
         match size {
             Size::Known(size) => self.ints(&[*size]),
+            Size::Free => self.ints(&[-1]),
             Size::Of(value, axis) => {
                 let (shape, axis) = (self.op("Shape", &[value]), self.ints(&[*axis as i64]));
                 self.node("Gather", &[&shape, &axis], |node| node.int("axis", 0))
@@ -40,7 +45,8 @@ impl Builder<'_> {
         self.node("Concat", &parts, |node| node.int("axis", 0))
     }
 
-    /// A value in another shape of as many elements. One size that is not known is left to Reshape.
+    /// A value in another shape of as many elements. One size that is not known is left to Reshape; with a free one and
+    /// others not known these are computed.
     pub(super) fn reshape_to(&mut self, value: &str, sizes: &[Size]) -> String {
         let open = sizes.iter().filter(|size| known(size).is_none()).count();
         let target = if open == 1 && !sizes.contains(&Size::Known(0)) {
@@ -49,7 +55,25 @@ impl Builder<'_> {
         } else {
             self.shape_vector(sizes)
         };
-        self.op("Reshape", &[value, &target])
+        let reshaped = self.op("Reshape", &[value, &target]);
+        let inferred = self.dims(&reshaped).unwrap_or_default();
+        let dims = sizes.iter().enumerate().map(|(at, size)| match (self.dimension(size), inferred.get(at)) {
+            (Dimension::Unknown, Some(inferred)) => inferred.clone(),
+            (own, _) => own,
+        });
+        let dims = Some(dims.collect());
+        self.declare(&reshaped, ValueType { data_type: self.data_type(value), dims });
+        reshaped
+    }
+
+    fn dimension(&self, size: &Size) -> Dimension {
+        match size {
+            Size::Known(size) => Dimension::Known(*size),
+            Size::Of(value, axis) => {
+                self.dims(value).and_then(|dims| dims.get(*axis).cloned()).unwrap_or(Dimension::Unknown)
+            }
+            Size::Free => Dimension::Unknown,
+        }
     }
 
     /// Zeros in the type and shape of a value.
@@ -71,6 +95,6 @@ impl Builder<'_> {
 fn known(size: &Size) -> Option<i64> {
     match size {
         Size::Known(size) => Some(*size),
-        Size::Of(..) => None,
+        Size::Of(..) | Size::Free => None,
     }
 }

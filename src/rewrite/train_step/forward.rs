@@ -16,6 +16,9 @@ const MIN_OPSET: i64 = 13;
 /// The first version in which BatchNormalization says by an attribute that it trains.
 const TRAINING_MODE_OPSET: i64 = 14;
 
+/// Functions came to ONNX with this IR version.
+const FIRST_IR_VERSION_WITH_FUNCTIONS: i64 = 8;
+
 /// A classifier up to its logits, and the labels it is held against.
 pub(super) struct Forward {
     /// Outputs: the logits, then the labels where the graph computes them of an input.
@@ -138,7 +141,7 @@ fn cut_at(graph: &mut Graph, opset: i64, logits: &str, labels: Option<&String>, 
     let outputs: Vec<ValueInfoProto> = [Some(logits), labels.map(String::as_str)]
         .into_iter()
         .flatten()
-        .map(|value| info_of(value, &shapes.get(value)))
+        .map(|value| info_of(value, &without_batch(shapes.get(value))))
         .collect();
     let wanted: Vec<&str> = [Some(logits), labels.map(String::as_str), class_weights].into_iter().flatten().collect();
     let old: Vec<String> = graph.outputs().iter().map(|value| value.name().to_owned()).collect();
@@ -150,6 +153,21 @@ fn cut_at(graph: &mut Graph, opset: i64, logits: &str, labels: Option<&String>, 
         graph.remove_value_info(output.name());
         graph.add_output(output);
     }
+    // before IR version 4 every initializer was an input, too; functions need 8
+    let stored: Vec<String> = graph.initializers().iter().map(|tensor| tensor.name().to_owned()).collect();
+    for name in stored {
+        graph.remove_input(&name);
+    }
+}
+
+/// The number of samples follows from the inputs, which may come to have any.
+fn without_batch(mut found: ValueType) -> ValueType {
+    if let Some(first) = found.dims.as_mut().and_then(|dims| dims.first_mut())
+        && first.known().is_some()
+    {
+        *first = Dimension::Unknown;
+    }
+    found
 }
 
 fn info_of(value: &str, found: &ValueType) -> ValueInfoProto {
@@ -249,6 +267,9 @@ pub(super) fn add_loss(forward: &mut Forward, options: &TrainStepOptions) -> Res
     graph.add_output(value_info(&margin, DataType::Float as i32, margin_dims.as_deref()));
     graph.add_output(info_of(&logits, &found));
     document.set_opset_version(DOMAIN, DOMAIN_VERSION);
+    if document.ir_version() < FIRST_IR_VERSION_WITH_FUNCTIONS {
+        document.set_ir_version(FIRST_IR_VERSION_WITH_FUNCTIONS);
+    }
     forward.logits.clone_from(&logits);
     Ok(LossPorts { loss, margin, logits, bonus_weight, class_weights })
 }

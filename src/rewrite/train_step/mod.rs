@@ -16,12 +16,17 @@ mod selection;
 mod signature;
 mod step;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod trained;
 
 use bytes::Bytes;
 
+use crate::loss::{EncouragingLoss, Reduction};
 use crate::model::Document;
+
+use super::{PatchOptions, patch};
 
 pub use error::TrainStepError;
 pub use options::TrainStepOptions;
@@ -37,6 +42,8 @@ pub struct TrainStep {
     pub signature: Signature,
     /// What it was made with.
     pub options: TrainStepOptions,
+    /// Parameters and running statistics that stay as they are because the options say so; they are in the graph.
+    pub frozen: Vec<String>,
     /// What was decided and left alone, and why; a sentence each.
     pub notes: Vec<String>,
 }
@@ -57,6 +64,21 @@ const VERSION: u32 = 1;
 pub fn train_step(document: &Document, options: &TrainStepOptions) -> Result<TrainStep, TrainStepError> {
     options.check()?;
     step::assemble(document, options)
+}
+
+/// The loss that fits a model: its own encouraging loss; or the default one, with the label smoothing, the ignored label
+/// and the sum of the cross entropy that it has.
+#[must_use]
+pub fn loss_of(document: &Document) -> EncouragingLoss {
+    let found = patch(document, &PatchOptions::default()).ok().and_then(|patched| {
+        patched.report.losses.into_iter().filter(|loss| loss.place == "graph").find_map(|loss| loss.parameters)
+    });
+    let loss = found.unwrap_or_default();
+    match loss.reduction() {
+        // rows that the model gives one by one are averaged
+        Reduction::None => loss.to_builder().reduction(Reduction::Mean).build().unwrap_or_default(),
+        _ => loss,
+    }
 }
 
 /// The model in inference mode with the same loss: the inputs of `step` without state, learning rate and seed, by the same

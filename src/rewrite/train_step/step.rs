@@ -38,7 +38,8 @@ pub(super) fn assemble(document: &Document, options: &TrainStepOptions) -> Resul
     loop {
         match plan.build(&parameters, options) {
             Ok((document, signature)) => {
-                return Ok(TrainStep { document, signature, options: options.clone(), notes });
+                let frozen = selection.frozen.iter().cloned().collect();
+                return Ok(TrainStep { document, signature, options: options.clone(), frozen, notes });
             }
             Err(TrainStepError::Gradient(GradientError::NotConnected { names, .. }))
                 if names.iter().any(|name| parameters.contains(name)) =>
