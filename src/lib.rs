@@ -13,6 +13,7 @@
 //! | `data` | samples in: tensors in batches from npy, npz, idx, CSV, images |
 //! | `edge` | scores of a classifier with tract: load, score, calibrate, evaluate |
 //! | `report` | pages and pictures of an evaluation |
+//! | `train` | a classifier trained on ONNX Runtime: batches, schedules, checkpoints, the loop |
 //! | `cli` | the `elonnx` command |
 #![deny(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -31,6 +32,9 @@ pub mod report;
 pub mod rewrite;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+
+#[cfg(feature = "train")]
+pub mod train;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

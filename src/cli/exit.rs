@@ -12,8 +12,10 @@ use crate::edge::evaluate::EvaluateError;
 use crate::edge::{CalibrationError, EdgeError};
 use crate::model::ModelError;
 use crate::report::ReportError;
+use crate::rewrite::train_step::TrainStepError;
 use crate::rewrite::{Report, RewriteError};
 use crate::runtime::library::LibraryError;
+use crate::train::TrainError;
 
 /// Done; also where nothing was left to do.
 pub const DONE: u8 = 0;
@@ -23,6 +25,8 @@ pub const FAILED: u8 = 1;
 pub const WRONG_INPUT: u8 = 2;
 /// Nothing matched.
 pub const NOTHING_MATCHED: u8 = 3;
+/// Stopped by Ctrl-C, as shells have it: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
 /// A panic, with Rust's own code for it.
 pub const BUG: u8 = 101;
 
@@ -30,6 +34,11 @@ pub const BUG: u8 = 101;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct WrongInput(pub String);
+
+/// The user stopped it; the sentence says what is left and how it goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Interrupted(pub String);
 
 /// The model holds nothing that the command is for.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +93,12 @@ fn code(error: &anyhow::Error) -> u8 {
     if error.is::<NothingToDo>() {
         return NOTHING_MATCHED;
     }
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
+    }
+    if let Some(error) = error.downcast_ref::<TrainError>() {
+        return code_of_training(error);
+    }
     if let Some(error) = error.downcast_ref::<RewriteError>() {
         return match error {
             RewriteError::NothingMatched(_) => NOTHING_MATCHED,
@@ -120,6 +135,29 @@ fn code_of_model(error: &ModelError) -> u8 {
     }
 }
 
+fn code_of_training(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Model(error) | TrainError::Step(TrainStepError::Model(error)) => code_of_model(error),
+        TrainError::Step(TrainStepError::Rewrite(RewriteError::NothingMatched(_))) => NOTHING_MATCHED,
+        TrainError::Data(error) if error.is_system() => FAILED,
+        TrainError::Step(_)
+        | TrainError::Data(_)
+        | TrainError::Unusable(_)
+        | TrainError::Options(_)
+        | TrainError::Checkpoint { .. }
+        | TrainError::Report(ReportError::UnknownFormat { .. }) => WRONG_INPUT,
+        _ => FAILED,
+    }
+}
+
+/// A plan doesn't know the file's name; errors of the file itself have it already.
+pub fn of_training(error: TrainError, path: &std::path::Path) -> anyhow::Error {
+    match error {
+        TrainError::Step(_) => anyhow::Error::from(error).context(path.display().to_string()),
+        _ => error.into(),
+    }
+}
+
 fn code_of_edge(error: &EdgeError) -> u8 {
     match error {
         EdgeError::Model(error) | EdgeError::Rewrite(RewriteError::Model(error)) => code_of_model(error),
@@ -144,6 +182,7 @@ fn kind(error: &anyhow::Error) -> &'static str {
     match code(error) {
         WRONG_INPUT => "wrong_input",
         NOTHING_MATCHED => "nothing_matched",
+        INTERRUPTED => "interrupted",
         _ => "failed",
     }
 }

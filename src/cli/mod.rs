@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod rewrite;
 mod score;
+mod train;
 mod unpatch;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ Exit codes:
   2    wrong input: mistyped option, missing file, not a model, two candidates
   3    nothing matched; the reasons are on standard error
   101  a bug in elonnx
+  130  training was stopped by Ctrl-C; it can be resumed
 
 Start with `elonnx inspect model.onnx`, then `elonnx patch model.onnx`.";
 
@@ -70,6 +72,7 @@ enum Command {
     Calibrate(Box<calibrate::Arguments>),
     Score(Box<score::Arguments>),
     Evaluate(Box<evaluate::Arguments>),
+    Train(Box<train::Arguments>),
     Doctor(doctor::Arguments),
     Lib(lib::Arguments),
     Completions(completions::Arguments),
@@ -110,6 +113,7 @@ fn run(command: Command) -> ExitCode {
         Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
         Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),
+        Command::Train(arguments) => exit::finish(arguments.json, train::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),

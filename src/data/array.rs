@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use bytes::Bytes;
+
 use super::element::{self, ElementType, Endian};
 use super::{DataError, Values};
 
@@ -28,6 +30,32 @@ pub(super) struct Array {
     row_bytes: usize,
     done: u64,
     bytes: Vec<u8>,
+}
+
+/// Samples of an array at hand, as their file has them.
+pub(super) struct Rows {
+    bytes: Bytes,
+    row_bytes: usize,
+    pub(super) element: ElementType,
+    endian: Endian,
+}
+
+impl Rows {
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() / self.row_bytes
+    }
+
+    /// The bytes of one; none where there is no such sample.
+    pub(super) fn row(&self, index: usize) -> &[u8] {
+        let start = index.saturating_mul(self.row_bytes);
+        self.bytes.get(start..start.saturating_add(self.row_bytes)).unwrap_or_default()
+    }
+
+    /// Elements of bytes of such rows, or the first that no [`Values`] holds.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Values, usize> {
+        element::decode(bytes, self.element, self.endian)
+    }
 }
 
 impl Array {
@@ -95,6 +123,46 @@ impl Array {
             value: "above 2^63".to_owned(),
             wanted: "int64".to_owned(),
         })
+    }
+
+    /// All samples as they lie in the file, read to its end.
+    pub(super) fn into_rows(mut self) -> Result<Rows, DataError> {
+        let mut bytes = Vec::new();
+        match self.rows {
+            Some(rows) => {
+                let wanted = rows.saturating_mul(self.row_bytes as u64);
+                let read = self.stream.by_ref().take(wanted).read_to_end(&mut bytes);
+                read.map_err(|error| self.failed(error))?;
+                self.done = (bytes.len() / self.row_bytes) as u64;
+                if (bytes.len() as u64) < wanted {
+                    return Err(self.ends_early(bytes));
+                }
+                self.expect_end()?;
+            }
+            None => {
+                self.stream.read_to_end(&mut bytes).map_err(|error| self.failed(error))?;
+                if !bytes.len().is_multiple_of(self.row_bytes) {
+                    return Err(self.ends_early(bytes));
+                }
+            }
+        }
+        Ok(self.rows_in(bytes.into()))
+    }
+
+    /// As [`Self::into_rows`] of bytes that are there already, as many as the header says; None where they are not.
+    pub(super) fn with_bytes(&self, bytes: Bytes) -> Option<Rows> {
+        let expected = self.rows?.checked_mul(self.row_bytes as u64)?;
+        (bytes.len() as u64 == expected).then(|| self.rows_in(bytes))
+    }
+
+    fn rows_in(&self, bytes: Bytes) -> Rows {
+        Rows { bytes, row_bytes: self.row_bytes, element: self.element, endian: self.endian }
+    }
+
+    fn ends_early(&mut self, bytes: Vec<u8>) -> DataError {
+        self.done = 0;
+        self.bytes = bytes;
+        self.truncated()
     }
 
     /// Looks one byte further, which makes decompressors check their sums.

@@ -100,6 +100,13 @@ impl Arrays {
     }
 }
 
+impl Arrays {
+    /// An array and its fit for each input, and the labels.
+    pub(super) fn into_parts(self) -> (Vec<(Array, Fit)>, Option<Labels>) {
+        (self.inputs, self.labels)
+    }
+}
+
 /// The one input of a model.
 pub(super) fn only<'a>(path: &str, inputs: &'a [InputSpec]) -> Result<&'a InputSpec, DataError> {
     match inputs {

@@ -105,6 +105,23 @@ impl Images {
         })
     }
 
+    /// Names of the classes, where folders are classes.
+    pub(super) fn classes(&self) -> Vec<(i64, String)> {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folders = self.folders.as_slice().iter();
+        folders.filter_map(|(folder, class)| Some(((*class)?, name(folder)))).collect()
+    }
+
+    /// All files with their classes, where folders are classes; and what each becomes.
+    pub(super) fn into_files(mut self) -> Result<(Vec<PathBuf>, Option<Vec<i64>>, Target), DataError> {
+        let (mut files, mut classes) = (Vec::new(), Vec::new());
+        while let Some(file) = self.next_file()? {
+            files.push(file);
+            classes.extend(self.class);
+        }
+        Ok((files, self.labelled.then_some(classes), self.target))
+    }
+
     /// The next picture, of the same class as the one before unless a new folder begins.
     fn next_file(&mut self) -> Result<Option<PathBuf>, DataError> {
         loop {

@@ -34,7 +34,11 @@ mod picture;
 #[cfg(feature = "data")]
 mod preprocessing;
 #[cfg(feature = "data")]
+mod samples;
+#[cfg(feature = "data")]
 mod shape;
+#[cfg(feature = "data")]
+mod shift;
 #[cfg(feature = "data")]
 mod source;
 #[cfg(feature = "data")]
@@ -52,6 +56,10 @@ pub use format::Format;
 pub use input::InputSpec;
 #[cfg(feature = "data")]
 pub use preprocessing::{Channels, Filter, Layout, Preprocessing, Resize, Size};
+#[cfg(feature = "data")]
+pub use samples::Samples;
+#[cfg(feature = "data")]
+pub use shift::Shift;
 #[cfg(feature = "data")]
 pub use source::{Options, Source, open};
 pub use tensor::{Tensor, Values};

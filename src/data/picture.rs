@@ -112,6 +112,11 @@ impl Target {
         }
     }
 
+    /// Where the channels of a sample lie.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// What is done to pictures.
     pub(super) fn sentence(&self) -> String {
         let size = match self.resize {

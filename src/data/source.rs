@@ -140,7 +140,7 @@ pub fn open(options: &Options, inputs: &[InputSpec]) -> Result<Source, DataError
 }
 
 /// Files that are one part: pictures that follow each other make batches together, all else stands alone.
-fn groups(options: &Options) -> Vec<Vec<PathBuf>> {
+pub(super) fn groups(options: &Options) -> Vec<Vec<PathBuf>> {
     let picture = |path: &Path| {
         options.format.is_none_or(|format| format == Format::Image) && is_image_name(path) && path.is_file()
     };
@@ -171,7 +171,7 @@ fn open_part(group: &[PathBuf], options: &Options, inputs: &[InputSpec]) -> Resu
     }
 }
 
-fn label_count(labels_path: &str, labels: String, samples: String, paths: &[PathBuf]) -> DataError {
+pub(super) fn label_count(labels_path: &str, labels: String, samples: String, paths: &[PathBuf]) -> DataError {
     let place = match paths {
         [only] => format!(" in {}", stream::name(only)),
         _ => format!(" in the {} files", paths.len()),

@@ -46,6 +46,34 @@ impl Values {
         }
     }
 
+    /// Appends those of the same type; false where it is another.
+    pub(crate) fn append(&mut self, other: &Self) -> bool {
+        macro_rules! each {
+            ($($variant:ident)*) => {
+                match (self, other) {
+                    $((Self::$variant(to), Self::$variant(from)) => to.extend_from_slice(from),)*
+                    _ => return false,
+                }
+            };
+        }
+        each!(Bool U8 I8 U16 I16 I32 I64 F16 F32 F64);
+        true
+    }
+
+    /// Elements of some of its rows of `width` elements, in the order of `rows`; rows that are not there are left out.
+    pub(crate) fn gather(&self, width: usize, rows: &[usize]) -> Self {
+        fn pick<T: Copy>(values: &[T], width: usize, rows: &[usize]) -> Vec<T> {
+            let row = |&row: &usize| values.get(row * width..(row + 1) * width).unwrap_or_default();
+            rows.iter().flat_map(row).copied().collect()
+        }
+        macro_rules! each {
+            ($($variant:ident)*) => {
+                match self { $(Self::$variant(values) => Self::$variant(pick(values, width, rows)),)* }
+            };
+        }
+        each!(Bool U8 I8 U16 I16 I32 I64 F16 F32 F64)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

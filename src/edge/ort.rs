@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use half::f16;
 use ort::environment::Environment;
@@ -17,7 +17,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorRef};
 
 use crate::data::{InputSpec, Tensor as Samples, Values};
 use crate::model::Document;
-use crate::runtime::library;
+use crate::runtime;
 
 use super::engine::{Engine, Evidence};
 use super::error::EdgeError;
@@ -199,26 +199,8 @@ fn floats<'a>(value: &'a DynValue) -> Result<(Vec<usize>, Cow<'a, [f32]>), EdgeE
     Ok((sizes(shape), doubles.iter().map(|&x| x as f32).collect()))
 }
 
-/// The process's environment, and the library it was made with.
-static ENVIRONMENT: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
-
 fn environment(wanted: Option<&Path>) -> Result<Environment, EdgeError> {
-    let none = |reason: String| EdgeError::NoOnnxRuntime { reason };
-    let mut made = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((path, environment)) = &*made {
-        if wanted.is_some_and(|wanted| library::find(Some(wanted)).is_ok_and(|found| found.path != *path)) {
-            let path = path.display();
-            return Err(none(format!("this process runs {path} already; another library needs another process")));
-        }
-        return Ok(environment.clone());
-    }
-    let path = library::find(wanted).map_err(|error| none(error.to_string()))?.path;
-    // `ort` looks for a relative path beside the program
-    let path = std::path::absolute(&path).unwrap_or(path);
-    let builder = ort::init_from(&path).map_err(|error| none(error.to_string()))?;
-    let environment = builder.with_telemetry(false).build().map_err(|error| none(error.to_string()))?;
-    *made = Some((path, environment.clone()));
-    Ok(environment)
+    runtime::environment(wanted).map_err(|reason| EdgeError::NoOnnxRuntime { reason })
 }
 
 fn refused(reason: impl Display) -> EdgeError {

@@ -25,6 +25,8 @@ mod write;
 
 pub(crate) use copy::copy_into;
 pub(crate) use shape::GrowingShapes;
+#[cfg(feature = "train")]
+pub(crate) use write::replace_file;
 pub(crate) use write::without_path;
 
 pub use build::{NodeBuilder, attribute, metadata_entry, node, tensor_type, value_info};

@@ -155,7 +155,7 @@ impl TensorProto {
         Self::raw(name, data_type, vec![values.len() as i64], values)
     }
 
-    fn raw(name: &str, data_type: i32, dims: Vec<i64>, values: &[f64]) -> Self {
+    pub(crate) fn raw(name: &str, data_type: i32, dims: Vec<i64>, values: &[f64]) -> Self {
         let kind = DataType::try_from(data_type).unwrap_or(DataType::Undefined);
         debug_assert!(element_size(kind).is_some(), "data type {data_type} has no plain numbers");
         let raw: Vec<u8> = values.iter().flat_map(|&value| element_bytes(kind, value)).collect();

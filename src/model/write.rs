@@ -30,6 +30,18 @@ impl Staged {
     }
 }
 
+#[cfg(any(test, feature = "train"))]
+/// Replaces a file: whatever happens in between, `path` holds either its old content or all of the new one.
+///
+/// # Errors
+/// What the system refuses, with the path.
+pub(crate) fn replace_file(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<(), ModelError> {
+    stage(path, write)?.commit()
+}
+
 /// Writes a file, all but the rename, so that `path` holds either its old content or all of the new one, whatever
 /// happens in between: a temporary file in the same folder, fsync; with [`Staged::commit`] rename, fsync of the folder.
 /// A symbolic link stays one; the file it points to is replaced. A replaced file's permissions are kept.
@@ -103,12 +115,7 @@ fn sync_folder(folder: &Path) {
 mod tests {
     use super::*;
 
-    fn replace(
-        path: &Path,
-        write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
-    ) -> Result<(), ModelError> {
-        stage(path, write)?.commit()
-    }
+    use super::replace_file as replace;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> =

@@ -6,6 +6,7 @@
 
 mod chart;
 mod colours;
+mod curves;
 mod error;
 mod facts;
 mod format;
@@ -22,6 +23,7 @@ mod svg;
 mod table;
 mod text;
 
+pub use curves::{Curve, curves_picture};
 pub use error::ReportError;
 pub use facts::ModelFacts;
 pub use format::Format;

@@ -33,6 +33,8 @@ mod attributes;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod custom_op;
+#[cfg(feature = "edge")]
+mod environment;
 #[cfg(feature = "cuda")]
 mod in_place;
 mod inputs;
@@ -44,5 +46,7 @@ mod session;
 mod shapes;
 mod training;
 
+#[cfg(feature = "edge")]
+pub(crate) use environment::environment;
 pub use plugin::RegisterCustomOps;
 pub use session::WithElonnx;
