@@ -54,8 +54,9 @@ def plugin(elonnx):
 
 @pytest.fixture(scope="session")
 def training_python():
-    """Python of the environment with ONNX Runtime Training that tools/demo makes."""
-    done = subprocess.run([str(ROOT / "tools" / "demo"), "--only-environment"], capture_output=True, text=True, timeout=900)
+    """Python of the environment with ONNX Runtime Training that tools/demo --ort-training makes."""
+    command = [str(ROOT / "tools" / "demo"), "--ort-training", "--only-environment"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 

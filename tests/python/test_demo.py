@@ -73,10 +73,11 @@ def test_says_what_is_wrong_with_the_data(mnist, tmp_path):
         mnist.read_folder(str(tmp_path))
 
 
-def test_demo_trains_with_the_encouraging_loss(root, elonnx, tmp_path):
+@pytest.mark.parametrize("way", [[], ["--ort-training"]], ids=["elonnx", "ort_training"])
+def test_demo_trains_with_the_encouraging_loss(root, elonnx, tmp_path, way):
     """EL's loss falls, and its soft margin is well above that of cross entropy after the same epochs."""
     write_digits(tmp_path)
-    command = [root / "tools" / "demo", "--data", tmp_path, "--epochs", "4", "--json", tmp_path / "result.json"]
+    command = [root / "tools" / "demo", "--data", tmp_path, "--epochs", "4", "--json", tmp_path / "result.json", *way]
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, timeout=60 * DEMO_MINUTES, stdin=subprocess.DEVNULL,
         env={**os.environ, "ELONNX": elonnx.path},

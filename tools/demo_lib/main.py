@@ -1,25 +1,21 @@
-"""The demo itself, run by tools/demo in an environment with ONNX Runtime Training 1.19.2."""
+"""The demo itself, run by tools/demo in an environment with ONNX Runtime."""
 
 import datetime
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
-
-import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(ROOT, "onnx_models", "scripts")
 sys.path.insert(0, SCRIPTS)
 
+import inference  # noqa: E402
 import mnist  # noqa: E402
 import options  # noqa: E402
 import out_of_distribution  # noqa: E402
 import task as tasks  # noqa: E402
-import training  # noqa: E402
 from scores import scores  # noqa: E402
 
 SHARED = os.path.join("..", "shared", "data")
@@ -42,19 +38,16 @@ def main():
     print(f"      {len(task.train_labels)} {task.unit} to train on, {len(task.calibration_labels)} to calibrate with,")
     print(f"      {len(task.test_labels)} for the test")
 
-    artifacts, patched = os.path.join(output, "artifacts"), os.path.join(output, "patched")
-    make_artifacts(task.network, artifacts)
-    patch(chosen.elonnx, artifacts, patched, chosen.log_end)
-
-    plural = "s" * (epochs > 1)
-    print(f"[5/6] Training, {epochs} epoch{plural}, batch {training.BATCH}, AdamW {training.LEARNING_RATE:g}, seed {chosen.seed}:")
-    print("      same first weights, same batches; EL's loss may fall below zero")
-    runs = train(task, artifacts, patched, plugin(chosen.elonnx), epochs, chosen.seed)
-    result = summary(chosen, task, epochs, runs, output)
+    settings = Settings(epochs, chosen.seed)
+    chosen.scripts = SCRIPTS
+    paths = tasks.save(task, output)
+    # chosen late: what one way imports, the environment of the other does not have
+    way = __import__("with_ort_training" if chosen.ort_training else "with_elonnx")
+    runs = way.train(task, chosen, settings, output)
+    result = summary(chosen, task, settings, runs, output)
     print_table(result, len(task.test_labels), task.unit)
 
     print(f"\n[6/6] What they have never seen: {', '.join(task.ood)}\n")
-    paths = tasks.save(task, output)
     for key in runs:
         found = out_of_distribution.judge(chosen.elonnx, os.path.join(output, f"{key}.onnx"), paths, list(task.ood))
         result["runs"][key]["out_of_distribution"] = found
@@ -64,69 +57,33 @@ def main():
     print("el.calibrated.onnx; as pages, ce.html and el.html; all numbers, result.json.")
 
 
-def make_artifacts(network, folder):
-    """generate_artifacts in a process of its own: it names values by a counter and chats on stderr."""
-    shutil.rmtree(folder, ignore_errors=True)
-    code = (
-        "import sys, onnx, ort_training; "
-        f"ort_training.generate(onnx.load_from_string(sys.stdin.buffer.read()), {os.path.abspath(folder)!r})"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, stderr=subprocess.PIPE, input=network.SerializeToString())
-    if run.returncode:
-        sys.exit(f"ONNX Runtime Training could not make the artifacts:\n{run.stderr.decode()[-3000:]}")
-    print(f"[4/6] ONNX Runtime Training artifacts of the network in {folder}")
+class Settings:
+    """What both models are trained with."""
+
+    batch = 64
+    learning_rate = 1e-3
+
+    def __init__(self, epochs, seed):
+        self.epochs, self.seed = epochs, seed
+
+    def announce(self):
+        plural = "s" * (self.epochs > 1)
+        print(f"[5/6] Training, {self.epochs} epoch{plural}, batch {self.batch}, AdamW {self.learning_rate:g}, seed {self.seed}:")
+        print("      same first weights, same batches; EL's loss may fall below zero")
 
 
-def patch(elonnx, artifacts, patched, log_end):
-    shutil.rmtree(patched, ignore_errors=True)
-    command = ["patch", artifacts, "-o", patched] + (["--log-end", f"{log_end:g}"] if log_end else [])
-    print(f"\n$ elonnx {' '.join(command)}", flush=True)
-    if subprocess.run([elonnx, *command]).returncode:
-        sys.exit("elonnx patch failed, see above")
-    print()
-
-
-def plugin(elonnx):
-    """Path of the plugin library."""
-    run = subprocess.run([elonnx, "lib"], stdout=subprocess.PIPE, text=True)
-    if run.returncode:
-        sys.exit("elonnx lib found no plugin library")
-    return run.stdout.strip()
-
-
-def train(task, artifacts, patched, library, epochs, seed):
-    """Both models, an epoch of one and then of the other, so that a busy machine slows both."""
-    import onnxruntime
-    from ort_training import import_without_torch
-
-    import_without_torch()
-    onnxruntime.set_default_logger_severity(3)
-    runs = {"ce": training.Run("CE", artifacts), "el": training.Run("EL", patched, library)}
-    print(f"\n      {'epoch':<9}{'CE loss':>10}{'seconds':>10}{'EL loss':>12}{'seconds':>10}")
-    generator = np.random.default_rng(seed)
-    for epoch in range(epochs):
-        order = generator.permutation(len(task.train_labels))
-        cells = ""
-        for run, width in zip(runs.values(), (10, 12)):
-            run.epoch(task.train_inputs, task.train_labels, order)
-            cells += f"{run.losses[-1]:>{width}.4f}{run.seconds[-1]:>10.1f}"
-        print(f"      {f'{epoch + 1}/{epochs}':<9}{cells}", flush=True)
-    return runs
-
-
-def summary(chosen, task, epochs, runs, output):
+def summary(chosen, task, settings, runs, output):
     """All numbers of the comparison; the scores are those of the exported inference models on the test data."""
     result = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
         "data": {"source": task.source, "train": len(task.train_labels), "test": len(task.test_labels)},
-        "options": {"task": chosen.task, "epochs": epochs, "seed": chosen.seed, "batch": training.BATCH, "log_end": chosen.log_end},
+        "options": {"task": chosen.task, "epochs": settings.epochs, "seed": chosen.seed, "batch": settings.batch, "log_end": chosen.log_end},
         "runs": {},
     }
     for key, run in runs.items():
         path = os.path.join(output, f"{key}.onnx")
-        run.export(path)
-        found = scores(training.logits(path, task.test_inputs), task.test_labels)
+        found = scores(inference.logits(path, task.test_inputs), task.test_labels)
         result["runs"][key] = {"loss_per_epoch": run.losses, "seconds_per_epoch": run.seconds, **found}
     return result
 

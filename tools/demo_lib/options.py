@@ -29,9 +29,9 @@ def _log_end(text):
 def parse(arguments=None):
     parser = argparse.ArgumentParser(
         prog="tools/demo",
-        description="Patches ONNX Runtime Training artifacts of a small network with elonnx and trains it twice: with "
-        "cross entropy (CE) and with the encouraging loss (EL), from the same weights on the same batches. Then asks both "
-        "models about samples of none of their classes.",
+        description="Trains a small network twice with `elonnx train` on the stock ONNX Runtime: with cross entropy (CE) and "
+        "with the encouraging loss (EL), from the same weights on the same batches. Then asks both models about samples of "
+        "none of their classes.",
     )
     parser.add_argument(
         "--task", choices=("digits", "text"), default="digits",
@@ -55,6 +55,10 @@ def parse(arguments=None):
         metavar="FOLDER",
         help="digits: folder with the files of Fashion-MNIST, named like those of MNIST (default: "
         "../shared/data/fashion_mnist, else the test digits inverted)",
+    )
+    parser.add_argument(
+        "--ort-training", action="store_true",
+        help="train with ONNX Runtime Training 1.19.2 instead, whose artifacts `elonnx patch` patches (Python 3.8 to 3.12)",
     )
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
     parser.add_argument(

@@ -60,10 +60,14 @@ def _if_there(folder):
 
 
 def save(task, folder):
-    """Writes what `elonnx calibrate` and `evaluate` read; returns the path of each set by name."""
+    """Writes what `elonnx train`, `calibrate` and `evaluate` read; returns the path of each set by name."""
     os.makedirs(folder, exist_ok=True)
     paths = {}
-    sets = {"calibration": (task.calibration_inputs, task.calibration_labels), "test": (task.test_inputs, task.test_labels)}
+    sets = {
+        "train": (task.train_inputs, task.train_labels),
+        "calibration": (task.calibration_inputs, task.calibration_labels),
+        "test": (task.test_inputs, task.test_labels),
+    }
     for name, (inputs, labels) in sets.items():
         paths[name] = os.path.join(folder, f"{name}.npz")
         np.savez(paths[name], input=inputs, labels=labels)
