@@ -135,6 +135,18 @@ fn unary() {
     check("Erf", &[&vector(&[0.0, 0.5, -1.0, 2.0, 9.0, NAN])], &[], vector(&erf));
     check("Cos", &[&vector(&[0.0])], &[], vector(&[1.0]));
     check("Sin", &[&vector(&[0.0])], &[], vector(&[0.0]));
+    let small = vector(&[-0.75, 0.0, 0.25, 0.5]);
+    for (there, back) in [("Sin", "Asin"), ("Tan", "Atan"), ("Sinh", "Asinh"), ("Atanh", "Tanh"), ("Acos", "Cos")] {
+        check(back, &[&call(there, &[&small], &[], 18)], &[], small.clone());
+    }
+    let large = vector(&[1.0, 1.5, 4.0]);
+    check("Cosh", &[&call("Acosh", &[&large], &[], 18)], &[], large.clone());
+    check(
+        "Tan",
+        &[&small],
+        &[],
+        call("Div", &[&call("Sin", &[&small], &[], 18), &call("Cos", &[&small], &[], 18)], &[], 18),
+    );
     let odd = vector(&[NAN, INF, -INF, 0.0]);
     check("IsNaN", &[&odd], &[], bools(&[4], &[true, false, false, false]));
     check("IsInf", &[&odd], &[], bools(&[4], &[false, true, true, false]));
@@ -563,6 +575,28 @@ const OPS: &[&str] = &[
     "Round",
     "Cos",
     "Sin",
+    "Tan",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Asinh",
+    "Acosh",
+    "Atanh",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "ThresholdedRelu",
+    "Shrink",
+    "Softsign",
+    "HardSigmoid",
+    "HardSwish",
+    "Mish",
+    "Swish",
+    "Gelu",
     "IsNaN",
     "IsInf",
     "Not",
