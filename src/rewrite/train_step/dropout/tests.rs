@@ -115,7 +115,7 @@ fn dependence(one: &[f64], other: &[f64]) -> f64 {
 fn masks_are_as_if_drawn() {
     let count = 1 << 14;
     for ratio in [0.1, 0.5, 0.9] {
-        let deviation = (ratio * (1.0 - ratio)).sqrt();
+        let deviation = f64::sqrt(ratio * (1.0 - ratio));
         let standard = |seed, number| -> Vec<f64> {
             let kept = reference(seed, number, 3, count).into_iter().map(|u| u as f64 >= ratio * RANGE as f64);
             kept.map(|kept| (f64::from(u8::from(kept)) - (1.0 - ratio)) / deviation).collect()
