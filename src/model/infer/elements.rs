@@ -125,7 +125,8 @@ impl Inference<'_> {
     /// Rows of a vector, or of a matrix along its first axis.
     fn cut(&self, node: &NodeProto) -> Option<Dims> {
         let data = self.vector(node, 0)?;
-        let row = match self.dims(node, 0)?[..] {
+        let dims = self.dims(node, 0)?;
+        let row = match dims[..] {
             [_] => 1,
             [_, Known(row)] => usize::try_from(row).ok().filter(|&row| row > 0)?,
             _ => return None,
@@ -140,13 +141,13 @@ impl Inference<'_> {
         let ([start], [end], [axis], [step]) = (&starts[..], &ends[..], &axes[..], &steps[..]) else {
             return None;
         };
-        if *axis != 0 && !(*axis == -1 && row == 1) {
+        if position(*axis, dims.len()) != Some(0) {
             return None;
         }
         let chosen: Vec<usize> = match *step {
             1 => (clamp(*start, rows)..clamp(*end, rows)).collect(),
             // all of them, backwards
-            -1 if *start == -1 && *end <= -(rows as i64) - 1 => (0..rows).rev().collect(),
+            -1 if *start == -1 && *end < -(rows as i64) => (0..rows).rev().collect(),
             _ => return None,
         };
         chosen

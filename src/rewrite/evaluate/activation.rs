@@ -113,8 +113,8 @@ mod tests {
         check(node("Celu").float("alpha", 2.0), |x| x.max(0.0) + (2.0 * ((x / 2.0).exp() - 1.0)).min(0.0));
         check(node("ThresholdedRelu"), |x| if x > 1.0 { x } else { 0.0 });
         check(node("Softsign"), |x| x / (1.0 + x.abs()));
-        check(node("HardSigmoid"), |x| (f64::from(0.2f32) * x + 0.5).min(1.0).max(0.0));
-        check(node("HardSwish"), |x| x * (x / 6.0 + 0.5).min(1.0).max(0.0));
+        check(node("HardSigmoid"), |x| (f64::from(0.2f32) * x + 0.5).clamp(0.0, 1.0));
+        check(node("HardSwish"), |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0));
         check(node("Mish"), |x| x * (1.0 + x.exp()).ln().tanh());
         check(node("Swish").float("alpha", 1.5), |x| x * sigmoid(1.5 * x));
         check(node("Gelu"), |x| x * phi(x));

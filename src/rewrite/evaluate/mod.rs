@@ -17,6 +17,8 @@ mod product;
 mod rearrange;
 mod reduction;
 mod resize;
+#[cfg(test)]
+mod shape_tests;
 mod tensor;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub(crate) struct Builder<'g> {
     known: HashMap<Vec<u8>, usize>,
     names: HashSet<String>,
     new_constants: HashMap<String, TensorValue>,
+    /// What a value that was made by stretching was made of.
+    stretched: HashMap<String, String>,
     /// Names that outputs get in the end.
     renamed: HashMap<String, String>,
     inputs: Vec<ValueInfoProto>,
@@ -73,6 +75,7 @@ impl<'g> Builder<'g> {
             known,
             names,
             new_constants: HashMap::new(),
+            stretched: HashMap::new(),
             renamed: HashMap::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -169,7 +172,35 @@ impl<'g> Builder<'g> {
 
     /// One node of the standard operators; `more` adds attributes. Its first output.
     pub fn node(&mut self, op: &str, inputs: &[&str], more: impl FnOnce(NodeBuilder) -> NodeBuilder) -> String {
+        if let Some((narrow, dims)) = self.unstretched(op, inputs) {
+            let inputs: Vec<&str> = narrow.iter().map(String::as_str).collect();
+            let output = self.nodes_outputs("", op, &inputs, 1, more).swap_remove(0);
+            let data_type = self.data_type(&output);
+            self.declare(&output, ValueType { data_type, dims });
+            return output;
+        }
         self.nodes_outputs("", op, inputs, 1, more).swap_remove(0)
+    }
+
+    /// Remembers that `wide` is `narrow` stretched.
+    pub fn note_stretched(&mut self, wide: &str, narrow: &str) {
+        self.stretched.insert(wide.to_owned(), narrow.to_owned());
+    }
+
+    /// Inputs of an operator that broadcasts, with those that were stretched to the shape of another as they were
+    /// before, and that shape: it stretches them by itself, without a tensor of that size in memory.
+    fn unstretched(&self, op: &str, inputs: &[&str]) -> Option<(Vec<String>, Option<Vec<Dimension>>)> {
+        if !matches!(op, "Add" | "Sub" | "Mul" | "Div" | "Where") {
+            return None;
+        }
+        let (stretched, plain): (Vec<&str>, Vec<&str>) =
+            inputs.iter().partition(|&&input| self.stretched.contains_key(input));
+        let wide = plain.into_iter().find(|other| stretched.iter().any(|input| self.same_shape(input, other)))?;
+        let narrow = |input: &&str| match self.stretched.get(*input) {
+            Some(narrow) if self.same_shape(input, wide) => narrow.clone(),
+            _ => (*input).to_owned(),
+        };
+        Some((inputs.iter().map(narrow).collect(), self.dims(wide)))
     }
 
     /// One node without attributes. Its output.

@@ -389,6 +389,23 @@ mod tests {
         case.ints("bits", &[2, 1], &[1, 0]).floats("lowest", &[], &[f64::NEG_INFINITY]).check();
     }
 
+    /// The gradient of a mean meets the others as it is, without a tensor of the input's size for it alone.
+    #[test]
+    fn means_are_not_stretched_in_memory() {
+        let model = crate::rewrite::testing::TestModel::new(18)
+            .input("x", crate::model::DataType::Float, &["N", "8"])
+            .with(node("ReduceMean").inputs(["x", "axis"]).outputs(["mean"]))
+            .ints("axis", &[1])
+            .op("Sub", &["x", "mean"], &["centred"])
+            .op("Mul", &["centred", "centred"], &["square"])
+            .with(node("ReduceMean").inputs(["square", "axis"]).outputs(["loss"]))
+            .build();
+        let found = crate::rewrite::gradient::gradient(&model, "loss", &["x"]).unwrap().document;
+        let stretches = found.graph().nodes().iter().filter(|node| node.op() == "Expand").count();
+        // that of the loss is [N, 1], and stays
+        assert_eq!(stretches, 1);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 

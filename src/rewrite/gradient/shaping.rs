@@ -108,6 +108,7 @@ impl Builder<'_> {
         let stretched = self.op("Expand", &[value, &shape]);
         let found = crate::model::ValueType { data_type: self.data_type(value), dims: self.dims(like) };
         self.declare(&stretched, found);
+        self.note_stretched(&stretched, value);
         stretched
     }
 

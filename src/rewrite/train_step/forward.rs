@@ -4,6 +4,7 @@ use crate::model::proto::{NodeProto, ValueInfoProto};
 use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Shapes, ValueType, node, value_info};
 use crate::rewrite::function::{Operands, attributes, operator};
 use crate::rewrite::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
+use crate::rewrite::raise::raise;
 use crate::rewrite::{
     DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, PatchOptions, RewriteError, cut, free_batch, is_our_domain,
     patch,
@@ -11,8 +12,6 @@ use crate::rewrite::{
 
 use super::{TrainStepError, TrainStepOptions, constant_nodes};
 
-/// Oldest version of the standard operators that gradients are written in.
-const MIN_OPSET: i64 = 13;
 /// The first version in which BatchNormalization says by an attribute that it trains.
 const TRAINING_MODE_OPSET: i64 = 14;
 
@@ -40,7 +39,7 @@ pub(super) fn forward(document: &Document, options: &TrainStepOptions) -> Result
     let mut notes = Vec::new();
     let mut flat = crate::rewrite::gradient::prepare(document)?;
     constant_nodes::store(&mut flat, document);
-    raise(&mut flat, &mut notes)?;
+    let flat = raised(flat, default_opset(document)?, &mut notes)?;
     let opset = default_opset(&flat)?;
 
     let asked =
@@ -74,15 +73,15 @@ pub(super) fn forward(document: &Document, options: &TrainStepOptions) -> Result
     Ok(Forward { document, logits, labels, labels_input, class_weights, notes })
 }
 
-fn raise(document: &mut Document, notes: &mut Vec<String>) -> Result<(), TrainStepError> {
-    let opset = default_opset(document)?;
-    let normalizes = document.graph().nodes().iter().any(|node| node.is("", "BatchNormalization"));
-    let needed = if normalizes { TRAINING_MODE_OPSET } else { MIN_OPSET };
-    if opset >= needed {
-        return Ok(());
+/// Gradients need one opset, BatchNormalization that trains a newer one.
+fn raised(flat: Document, original: i64, notes: &mut Vec<String>) -> Result<Document, TrainStepError> {
+    let normalizes = flat.graph().nodes().iter().any(|node| node.is("", "BatchNormalization"));
+    let raised = if normalizes { raise(&flat, TRAINING_MODE_OPSET)? } else { flat };
+    let opset = default_opset(&raised)?;
+    if opset != original {
+        notes.push(format!("opset {original} raised to {opset}"));
     }
-    let _ = notes;
-    Ok(())
+    Ok(raised)
 }
 
 /// The one loss: of ours, after `patch`.
