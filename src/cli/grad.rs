@@ -88,6 +88,9 @@ pub struct Arguments {
     /// Leave BatchNormalization as it is in inference
     #[arg(long, help_heading = "Parameters")]
     freeze_batch_norm: bool,
+    /// Turn on the Dropouts of a file that was exported for inference; those of a training export are on anyway
+    #[arg(long, help_heading = "Parameters")]
+    dropout: bool,
     /// Give the gradient of this input of the model, too
     #[arg(long, value_name = "INPUT", help_heading = "Parameters")]
     wrt: Vec<String>,
@@ -122,6 +125,7 @@ impl Arguments {
             freeze: self.freeze.clone(),
             train_only: self.train_only.clone(),
             freeze_batch_norm: self.freeze_batch_norm,
+            dropout: self.dropout,
             logits: self.logits.clone(),
             labels: self.labels.clone(),
             bonus_weight_input: self.bonus_weight_input,

@@ -114,11 +114,6 @@ impl Sums {
         self.loss += outcome.loss * counted as f64;
     }
 
-    /// Whether nothing was added that counts.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     /// The means; NaN where nothing was added.
     pub fn measured(&self) -> Measured {
         let mean = |sum: f64| sum / self.rows as f64;
@@ -156,7 +151,6 @@ mod tests {
         let out = EncouragingLoss::default().forward(&logits, &[2, 3], &labels, None).unwrap();
         let rows = Rows::of(&[2, 3], 1).unwrap();
         let mut sums = Sums::default();
-        assert!(sums.is_empty());
         sums.add(&Outcome { loss: 1.0, logits: &logits, rows, margins: &out.margin, labels: &labels, ignored: None });
         let one = Rows { outer: 1, ..rows };
         let (first, first_label) = (&logits[..3], &labels[..1]);

@@ -65,6 +65,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Div" => binary(call, |a, b| a / b, |a, b| nonzero(b).map(|b| a.wrapping_div(b)))?,
         "Mod" if call.int("fmod", 0) != 0 => binary(call, |a, b| a % b, |a, b| nonzero(b).map(|b| a.wrapping_rem(b)))?,
         "Mod" => binary(call, floor_modulo, |a, b| nonzero(b).map(|b| integer_floor_modulo(a, b)))?,
+        "BitShift" => bit_shift(call)?,
         "Pow" => pow(call)?,
         "Min" => variadic(call, float_min, |a, b| a.min(b))?,
         "Max" => variadic(call, float_max, |a, b| a.max(b))?,
@@ -95,6 +96,24 @@ fn dropout(call: &Call) -> Result<Vec<Tensor>, Fault> {
     }
     let mask = Tensor::bools(&x.dims, vec![true; x.len()]);
     Ok(vec![x.clone(), mask])
+}
+
+/// As of uint64: what goes beyond is lost, also where elements are narrower.
+fn bit_shift(call: &Call) -> Result<Tensor, Fault> {
+    let left = match call.string("direction", "") {
+        "LEFT" => true,
+        "RIGHT" => false,
+        other => return Err(Fault::invalid(format!("direction {other} does not exist"))),
+    };
+    let shift = |a: i64, b: i64| {
+        let (a, b) = (a as u64, u32::try_from(b).unwrap_or(u32::MAX));
+        (if left { a.checked_shl(b) } else { a.checked_shr(b) }).unwrap_or_default() as i64
+    };
+    let no_floats = |_, _| f64::NAN;
+    let (a, b) = (call.input(0)?, call.input(1)?);
+    a.as_ints()?;
+    b.as_ints()?;
+    arithmetic(a, b, no_floats, |a, b| Ok(shift(a, b)))
 }
 
 fn cast(call: &Call) -> Result<Tensor, Fault> {

@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod constant_nodes;
+mod dropout;
 mod error;
 mod eval;
 mod forward;

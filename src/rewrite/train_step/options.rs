@@ -22,6 +22,8 @@ pub struct TrainStepOptions {
     pub train_only: Vec<String>,
     /// Leaves every BatchNormalization as it is in inference: it uses its running statistics and does not change them.
     pub freeze_batch_norm: bool,
+    /// Turns on the Dropouts of a file that was exported for inference; those of a training export are on anyway.
+    pub dropout: bool,
     /// The value to take as logits instead of looking for them.
     pub logits: Option<String>,
     /// Name of the labels input: one of the model, or the one to add (default "labels").
@@ -47,6 +49,7 @@ impl Default for TrainStepOptions {
             freeze: Vec::new(),
             train_only: Vec::new(),
             freeze_batch_norm: false,
+            dropout: false,
             logits: None,
             labels: None,
             bonus_weight_input: false,

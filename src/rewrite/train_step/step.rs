@@ -9,6 +9,7 @@ use crate::rewrite::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
 use crate::rewrite::rules::data_type_name;
 
 use super::batch_norm::{self, Normalizations};
+use super::dropout::{Dropouts, explicit_dropout};
 use super::forward::{Forward, LossPorts, add_loss, forward};
 use super::roles::{is_float, roles};
 use super::selection::{Selection, listed, select};
@@ -28,13 +29,15 @@ pub(super) fn assemble(document: &Document, options: &TrainStepOptions) -> Resul
         inputs.filter(|name| index.is_input(name) && *name != forward.labels_input).map(str::to_owned).collect()
     };
     let normalizations = batch_norm::train(forward.document.graph_mut(), &selection, options);
-    let ports = add_loss(&mut forward, options)?;
     let mut notes = std::mem::take(&mut forward.notes);
+    let seed = drop_out(&mut forward.document, options, &mut notes)?;
+    let ports = add_loss(&mut forward, options)?;
     notes.extend(selection.notes.iter().cloned());
     notes.extend(about_normalizations(&normalizations, options));
 
     let mut parameters = selection.parameters.clone();
-    let plan = Plan { forward: &forward, ports: &ports, selection: &selection, normalizations: &normalizations, data };
+    let plan =
+        Plan { forward: &forward, ports: &ports, selection: &selection, normalizations: &normalizations, data, seed };
     loop {
         match plan.build(&parameters, options) {
             Ok((document, signature)) => {
@@ -55,6 +58,25 @@ pub(super) fn assemble(document: &Document, options: &TrainStepOptions) -> Resul
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Dropouts draw from a seed that comes in; its name, if there are any that drop.
+fn drop_out(
+    document: &mut Document,
+    options: &TrainStepOptions,
+    notes: &mut Vec<String>,
+) -> Result<Option<String>, TrainStepError> {
+    let seed = document.graph().fresh_name("seed");
+    let which = if options.dropout { Dropouts::All } else { Dropouts::ThatTrain };
+    let count = explicit_dropout(document, &seed, which)?;
+    if document.graph().nodes().iter().any(|node| node.is("", "Dropout")) {
+        notes.push("the file was exported for inference: its Dropouts stay off (--dropout turns them on)".to_owned());
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    document.graph_mut().add_input(value_info(&seed, DataType::Int64 as i32, Some(&[])));
+    Ok(Some(seed))
 }
 
 /// Gradients are asked of float inputs only.
@@ -101,6 +123,8 @@ struct Plan<'a> {
     normalizations: &'a Normalizations,
     /// Inputs of the model but the labels.
     data: Vec<String>,
+    /// Where random numbers come from.
+    seed: Option<String>,
 }
 
 impl Plan<'_> {
@@ -186,7 +210,7 @@ impl Plan<'_> {
             step: scalars.and_then(|scalars| scalars.step),
             bonus_weight: self.ports.bonus_weight.clone(),
             class_weights: self.ports.class_weights.clone(),
-            seed: None,
+            seed: self.seed.clone(),
             parameters,
             buffers,
             state,

@@ -98,6 +98,7 @@ impl Form {
         let built =
             built.ints("strides", &self.strides).ints("dilations", &self.dilations).int("group", self.group as i64);
         let built = match self.auto_pad {
+            "NOTSET" if self.pads.is_empty() => built,
             "NOTSET" => built.ints("pads", &self.pads),
             auto_pad => built.string("auto_pad", auto_pad),
         };
