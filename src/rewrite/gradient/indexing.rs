@@ -21,7 +21,7 @@ pub(super) const RULES: &[(&str, Vjp)] = &[
 /// Longest axis whose elements are put back by a constant list of indices.
 const MAX_LISTED: i64 = 1 << 16;
 /// Longest axis along which a product with one-hot columns is faster than adding one by one.
-const ONE_HOT: i64 = 32;
+const ONE_HOT: i64 = 128;
 
 /// `Gather`, y = x[.., indices, ..]: dx = zeros with dy added at the indices. Indices that are constant and all different:
 /// Pad, or Gather by the inverse list. Else ScatterElements; of a short axis, and before opset 16, which has none that adds,
