@@ -20,10 +20,12 @@ pub(super) const RULES: &[(&str, Vjp)] = &[
 
 /// Longest axis whose elements are put back by a constant list of indices.
 const MAX_LISTED: i64 = 1 << 16;
+/// Longest axis along which a product with one-hot columns is faster than adding one by one.
+const ONE_HOT: i64 = 128;
 
 /// `Gather`, y = x[.., indices, ..]: dx = zeros with dy added at the indices. Indices that are constant and all different:
-/// Pad, or Gather by the inverse list. Else ScatterElements; before opset 16, which has none that adds, a product with the
-/// indices as one-hot columns.
+/// Pad, or Gather by the inverse list. Else ScatterElements; of a short axis, and before opset 16, which has none that adds,
+/// a product with the indices as one-hot columns.
 fn gather(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     let dy = c.dy()?;
     let (x, indices) = (c.x(0), c.x(1));
@@ -38,7 +40,8 @@ fn gather(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
             let rows = one_index_axis(c.b, &dy, &x, axis, index_rank, None);
             let all = c.b.ints(&[-1]);
             let indices = if index_rank == 1 { indices } else { c.b.op("Reshape", &[&indices, &all]) };
-            if c.b.opset() < ADDING {
+            let is_short = matches!(c.b.size(&x, axis), Size::Known(size) if size <= ONE_HOT);
+            if c.b.opset() < ADDING || is_short {
                 one_hot_product(c.b, &rows, &x, &indices, axis)
             } else {
                 // one index for each element
@@ -126,6 +129,9 @@ fn one_hot_product(b: &mut Builder<'_>, rows: &str, x: &str, indices: &str, axis
     let rank = b.rank(x).unwrap_or_default();
     // the axis as the second last
     let mut lead: Vec<Size> = (0..axis).map(|at| b.size(x, at)).collect();
+    if axis == 0 && rank == 2 {
+        return b.op("Gemm", &[&hot, rows]);
+    }
     if axis + 1 == rank {
         // [.., n] times [n, size]
         let hot = b.node("Transpose", &[&hot], |node| node.ints("perm", &[1, 0]));

@@ -75,28 +75,36 @@ impl Builder<'_> {
         if self.same_shape(value, like) {
             return value.to_owned();
         }
-        // one size that is not known can be left to Reshape
-        let target = match self.dims(like) {
-            Some(dims)
-                if dims.iter().filter(|dim| dim.known().is_none()).count() == 1
-                    && !dims.contains(&Dimension::Known(0)) =>
-            {
-                let sizes: Vec<i64> = dims.iter().map(|dim| dim.known().unwrap_or(-1)).collect();
-                self.ints(&sizes)
+        let target = self.dims(like).and_then(|dims| self.constant_target(value, &dims));
+        let reshaped = match target {
+            Some(target) => {
+                let target = self.ints(&target);
+                self.op("Reshape", &[value, &target])
             }
-            _ => {
+            None => {
                 let shape = self.shape_of(like);
                 // a size of 0 is one, not "as it was"
                 let literal = self.opset() >= 14 && self.sizes(like).is_none_or(|sizes| sizes.contains(&0));
-                let reshaped = self
-                    .node("Reshape", &[value, &shape], |node| if literal { node.int("allowzero", 1) } else { node });
-                self.declare_like(&reshaped, like);
-                return reshaped;
+                self.node("Reshape", &[value, &shape], |node| if literal { node.int("allowzero", 1) } else { node })
             }
         };
-        let reshaped = self.op("Reshape", &[value, &target]);
         self.declare_like(&reshaped, like);
         reshaped
+    }
+
+    /// The target of a Reshape of `value` where it can be written down: a size that is not known may stay as it was at the
+    /// same axis (0), and one more is left to Reshape (-1).
+    pub(super) fn constant_target(&self, value: &str, dims: &[Dimension]) -> Option<Vec<i64>> {
+        let from = self.dims(value).unwrap_or_default();
+        let stays = |axis: usize, dim: &Dimension| from.get(axis) == Some(dim) && *dim != Dimension::Unknown;
+        let target = dims.iter().enumerate().map(|(axis, dim)| match dim.known() {
+            Some(size) => size,
+            None if stays(axis, dim) => 0,
+            None => -1,
+        });
+        let target: Vec<i64> = target.collect();
+        let left = target.iter().filter(|&&size| size == -1).count();
+        (left <= 1 && !dims.contains(&Dimension::Known(0))).then_some(target)
     }
 
     /// A value stretched to the shape of another (multidirectional broadcasting); unchanged where it has it already.

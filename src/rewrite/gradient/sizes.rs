@@ -45,15 +45,13 @@ impl Builder<'_> {
         self.node("Concat", &parts, |node| node.int("axis", 0))
     }
 
-    /// A value in another shape of as many elements. One size that is not known is left to Reshape; with a free one and
-    /// others not known these are computed.
+    /// A value in another shape of as many elements: by a constant where the sizes are known, stay at their axis, or one is
+    /// left over.
     pub(super) fn reshape_to(&mut self, value: &str, sizes: &[Size]) -> String {
-        let open = sizes.iter().filter(|size| known(size).is_none()).count();
-        let target = if open == 1 && !sizes.contains(&Size::Known(0)) {
-            let sizes: Vec<i64> = sizes.iter().map(|size| known(size).unwrap_or(-1)).collect();
-            self.ints(&sizes)
-        } else {
-            self.shape_vector(sizes)
+        let dims: Vec<Dimension> = sizes.iter().map(|size| self.dimension(size)).collect();
+        let target = match self.constant_target(value, &dims) {
+            Some(target) => self.ints(&target),
+            None => self.shape_vector(sizes),
         };
         let reshaped = self.op("Reshape", &[value, &target]);
         let inferred = self.dims(&reshaped).unwrap_or_default();
