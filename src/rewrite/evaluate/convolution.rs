@@ -164,3 +164,55 @@ fn transposed_windows(call: &Call, data: &[usize], kernel: &[usize]) -> Result<W
     element_count(&windows.plane)?;
     Ok(windows)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{NodeBuilder, node};
+    use crate::rewrite::evaluate::{Data, EvaluateError, Tensor, Values, evaluate};
+
+    fn run(op: &str, x: &[f64], w: &[f64], more: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Result<Vec<f64>, String> {
+        let row = |data: &[f64]| Tensor { dims: vec![1, 1, data.len()], data: Data::Float(data.to_vec()) };
+        let values = Values::from([("x".to_owned(), row(x)), ("w".to_owned(), row(w))]);
+        let node = more(node(op).inputs(["x", "w"]).outputs(["y"])).build();
+        let values = evaluate(&[&node], values, 18).map_err(|error: EvaluateError| error.to_string())?;
+        match &values["y"].data {
+            Data::Float(y) => Ok(y.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn windows_times_weights() {
+        let x = [1.0, 2.0, 3.0, 4.0];
+        let same = |node: NodeBuilder| node;
+        assert_eq!(run("Conv", &x, &[1.0, 10.0], same).unwrap(), [21.0, 32.0, 43.0]);
+        let padded = |node: NodeBuilder| node.ints("pads", &[1, 2]).ints("strides", &[2]);
+        assert_eq!(run("Conv", &x, &[1.0, 10.0], padded).unwrap(), [10.0, 32.0, 4.0]);
+        assert_eq!(run("Conv", &x, &[1.0, 10.0], |node| node.ints("dilations", &[2])).unwrap(), [31.0, 42.0]);
+        let upper = |node: NodeBuilder| node.string("auto_pad", "SAME_UPPER");
+        assert_eq!(run("Conv", &x, &[1.0, 10.0], upper).unwrap(), [21.0, 32.0, 43.0, 4.0]);
+        let lower = |node: NodeBuilder| node.string("auto_pad", "SAME_LOWER");
+        assert_eq!(run("Conv", &x, &[1.0, 10.0], lower).unwrap(), [10.0, 21.0, 32.0, 43.0]);
+    }
+
+    #[test]
+    fn elements_times_weights() {
+        let x = [1.0, 2.0];
+        assert_eq!(run("ConvTranspose", &x, &[1.0, 10.0], |node| node).unwrap(), [1.0, 12.0, 20.0]);
+        let strided = |node: NodeBuilder| node.ints("strides", &[3]).ints("output_padding", &[1]);
+        assert_eq!(run("ConvTranspose", &x, &[1.0, 10.0], strided).unwrap(), [1.0, 10.0, 0.0, 2.0, 20.0, 0.0]);
+        // 3 elements, of which 2 are wanted: one in front goes
+        assert_eq!(
+            run("ConvTranspose", &x, &[1.0, 10.0], |node| node.ints("output_shape", &[2])).unwrap(),
+            [12.0, 20.0]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let told = |more: fn(NodeBuilder) -> NodeBuilder| run("Conv", &[1.0, 2.0], &[1.0; 3], more).unwrap_err();
+        assert!(told(|node| node).contains("a window of 3 does not fit into 2 elements"));
+        assert!(told(|node| node.int("group", 2)).contains("1 channels to 1 in 2 groups"));
+        assert!(told(|node| node.ints("pads", &[1])).contains("pads [1] do not fit 1 spatial axes"));
+    }
+}

@@ -222,3 +222,57 @@ fn local_response_normalization(call: &Call) -> Result<Tensor, Fault> {
     };
     Ok(Tensor::floats(&x.dims, values.iter().enumerate().map(normalized).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{NodeBuilder, node};
+    use crate::rewrite::evaluate::{Data, Tensor, Values, evaluate};
+
+    /// On x [2, 2, 1], scale 1 and 10, bias 0 and 1, mean 1 and 2, variance 4 and 1.
+    fn run(op: &str, inputs: &[&str], opset: i64, more: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Vec<Vec<f64>> {
+        let tensor = |dims: &[usize], data: &[f64]| Tensor { dims: dims.to_vec(), data: Data::Float(data.to_vec()) };
+        let values: Values = [
+            ("x", tensor(&[2, 2, 1], &[1.0, 2.0, 3.0, 6.0])),
+            ("scale", tensor(&[2], &[1.0, 10.0])),
+            ("bias", tensor(&[2], &[0.0, 1.0])),
+            ("mean", tensor(&[2], &[1.0, 2.0])),
+            ("variance", tensor(&[2], &[4.0, 1.0])),
+            ("ten", tensor(&[1], &[10.0])),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let node = more(node(op).inputs(inputs).outputs(["y", "second", "third"]).float("epsilon", 0.0)).build();
+        let values = evaluate(&[&node], values, opset).expect("a result");
+        let floats = |name: &str| match values.get(name).map(|value| &value.data) {
+            Some(Data::Float(data)) => data.clone(),
+            _ => vec![],
+        };
+        ["y", "second", "third"].map(floats).to_vec()
+    }
+
+    #[test]
+    fn given_and_own_statistics_of_a_batch() {
+        let inputs = ["x", "scale", "bias", "mean", "variance"];
+        assert_eq!(run("BatchNormalization", &inputs, 15, |node| node)[0], [0.0, 1.0, 1.0, 41.0]);
+        // channels 1, 3 and 2, 6: means 2 and 4, variances of the population 1 and 4
+        let training = |node: NodeBuilder| node.int("training_mode", 1).float("momentum", 0.5);
+        let found = run("BatchNormalization", &inputs, 15, training);
+        assert_eq!(found, [vec![-1.0, -9.0, 1.0, 11.0], vec![1.5, 3.0], vec![2.5, 2.5]]);
+    }
+
+    #[test]
+    fn groups_share_or_not() {
+        // samples 1, 2 and 3, 6: means 1.5 and 4.5, deviations 0.5 and 1.5
+        let form = |node: NodeBuilder| node.int("num_groups", 1);
+        let inputs = ["x", "scale", "bias"];
+        assert_eq!(run("GroupNormalization", &inputs, 21, form)[0], [-1.0, 11.0, -1.0, 11.0]);
+        let each = |node: NodeBuilder| node.int("num_groups", 2).float("epsilon", 1.0);
+        assert_eq!(run("GroupNormalization", &inputs, 18, each)[0], [0.0, 1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn layers_tell_their_statistics() {
+        let found = run("LayerNormalization", &["x", "ten"], 17, |node| node.int("axis", 1));
+        assert_eq!(found, [vec![-10.0, 10.0, -10.0, 10.0], vec![1.5, 4.5], vec![2.0, 2.0 / 3.0]]);
+    }
+}

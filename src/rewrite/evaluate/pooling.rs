@@ -143,3 +143,42 @@ fn global(call: &Call, f: impl Fn(&[f64]) -> Result<f64, Fault>) -> Result<Tenso
     let dims = [&[*batch, *channels], &vec![1; plane.len()][..]].concat();
     Tensor::new(dims, Data::Float(y))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{NodeBuilder, node};
+    use crate::rewrite::evaluate::{Data, Tensor, Values, evaluate};
+
+    fn run(op: &str, dims: &[usize], x: &[f64], more: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Values {
+        let x = Tensor { dims: dims.to_vec(), data: Data::Float(x.to_vec()) };
+        let node = more(node(op).inputs(["x"]).outputs(["y", "i"])).build();
+        evaluate(&[&node], Values::from([("x".to_owned(), x)]), 22).expect("a result")
+    }
+
+    #[test]
+    fn the_largest_and_its_place() {
+        let x = [1.0, 5.0, 2.0, 3.0, 0.0, 4.0];
+        let form = |node: NodeBuilder| node.ints("kernel_shape", &[2, 2]);
+        let values = run("MaxPool", &[1, 1, 2, 3], &x, form);
+        assert_eq!(values["y"].data, Data::Float(vec![5.0, 5.0]));
+        assert_eq!(values["i"].data, Data::Int(vec![1, 1]));
+        // column by column: 2 in each
+        let values = run("MaxPool", &[1, 1, 2, 3], &x, |node| form(node).int("storage_order", 1));
+        assert_eq!(values["i"].data, Data::Int(vec![2, 2]));
+        // positions go through all planes
+        let values = run("MaxPool", &[2, 1, 3], &x, |node| node.ints("kernel_shape", &[3]));
+        assert_eq!(values["i"].data, Data::Int(vec![1, 5]));
+    }
+
+    #[test]
+    fn what_an_average_counts() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0];
+        let form = |node: NodeBuilder| node.ints("kernel_shape", &[3]).ints("strides", &[2]).ints("pads", &[1, 0]);
+        assert_eq!(run("AveragePool", &[1, 1, 5], &x, form)["y"].data, Data::Float(vec![1.5, 3.0]));
+        let counted = |node: NodeBuilder| form(node).int("count_include_pad", 1);
+        assert_eq!(run("AveragePool", &[1, 1, 5], &x, counted)["y"].data, Data::Float(vec![1.0, 3.0]));
+        // the last window reaches beyond the padding: what is there does not count
+        let rounded = |node: NodeBuilder| counted(node).int("ceil_mode", 1);
+        assert_eq!(run("AveragePool", &[1, 1, 5], &x, rounded)["y"].data, Data::Float(vec![1.0, 3.0, 4.5]));
+    }
+}

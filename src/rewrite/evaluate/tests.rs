@@ -629,6 +629,23 @@ fn constants_of_a_graph_keep_their_kind() {
 }
 
 const OPS: &[&str] = &[
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "LpPool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GlobalLpPool",
+    "BatchNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "RMSNormalization",
+    "LpNormalization",
+    "LRN",
+    "MeanVarianceNormalization",
+    "BitShift",
     "Identity",
     "Dropout",
     "Cast",
@@ -744,6 +761,19 @@ const OPS: &[&str] = &[
 ];
 
 const ATTRIBUTES: &[&str] = &[
+    "group",
+    "kernel_shape",
+    "strides",
+    "dilations",
+    "output_shape",
+    "output_padding",
+    "ceil_mode",
+    "count_include_pad",
+    "storage_order",
+    "training_mode",
+    "num_groups",
+    "size",
+    "p",
     "axis",
     "axes",
     "keepdims",

@@ -7,7 +7,7 @@ use super::Geometry;
 /// dx of y = Conv(x, w): ConvTranspose(dy, w), with `output_padding` for the elements at the end that no window reads.
 ///
 /// Only the shape of x is read, and only where sizes are unknown and a stride is not 1. Measured against a convolution
-/// with the turned weights in ONNX Runtime 1.32: as fast for strides of 1, up to thirteen times as fast for others.
+/// with the turned weights in ONNX Runtime 1.32: for strides of 1 between 0.7 and 4 times as fast, for others 4 to 26.
 pub(crate) fn input_gradient(b: &mut Builder<'_>, dy: &str, w: &str, x: &str, geometry: &Geometry) -> String {
     let dx = spread(b, dy, w, x, geometry, true);
     b.declare_like(&dx, x);
