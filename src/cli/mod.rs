@@ -10,9 +10,11 @@ mod engine;
 mod evaluate;
 mod exit;
 mod files;
+mod grad;
 mod inline;
 mod inspect;
 mod lib;
+mod loss;
 mod man;
 mod output;
 mod patch;
@@ -64,6 +66,7 @@ enum Command {
     Inline(inline::Arguments),
     Inspect(inspect::Arguments),
     // boxed: these have many options
+    Grad(Box<grad::Arguments>),
     Calibrate(Box<calibrate::Arguments>),
     Score(Box<score::Arguments>),
     Evaluate(Box<evaluate::Arguments>),
@@ -103,6 +106,7 @@ fn run(command: Command) -> ExitCode {
         Command::Unpatch(arguments) => exit::finish(arguments.rewrite.json, unpatch::run(&arguments)),
         Command::Inline(arguments) => exit::finish(arguments.rewrite.json, inline::run(&arguments)),
         Command::Inspect(arguments) => exit::finish(arguments.json, inspect::run(&arguments)),
+        Command::Grad(arguments) => exit::finish(arguments.json, grad::run(&arguments)),
         Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
         Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
 
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, models_in, same_file};
+use super::loss;
 use super::output::{Page, print, warn};
 use super::report::{Verb, has_bodies, show_artifacts, show_next_step};
 use super::rewrite::{self, Status, name_the_model};
-use crate::loss::{Bonus, EncouragingLoss, EncouragingLossBuilder, Reduction};
 use crate::model::Document;
 use crate::rewrite::{ArtifactsReport, GraphScore, GraphScoreOptions, PatchOptions, patch_artifacts};
 
@@ -32,27 +31,8 @@ pub struct Arguments {
     #[command(flatten)]
     pub rewrite: rewrite::Arguments,
 
-    /// Probability where the log bonus turns linear, above 0; 1 is never
-    #[arg(long, value_name = "P", value_parser = log_end, allow_negative_numbers = true, help_heading = "Loss")]
-    log_end: Option<f32>,
-    /// Form of the bonus
-    #[arg(long, value_name = "FORM", value_parser = bonus_parser(), help_heading = "Loss")]
-    bonus: Option<Bonus>,
-    /// Exponent of the power bonus, above 0
-    #[arg(long, value_name = "X", value_parser = power, allow_negative_numbers = true, help_heading = "Loss")]
-    power: Option<f32>,
-    /// Factor on the bonus, at least 0; 0 is cross entropy
-    #[arg(long, value_name = "W", value_parser = bonus_weight, allow_negative_numbers = true, help_heading = "Loss")]
-    bonus_weight: Option<f32>,
-    /// Label smoothing as in PyTorch, from 0 to 1
-    #[arg(long, value_name = "E", value_parser = label_smoothing, allow_negative_numbers = true, help_heading = "Loss")]
-    label_smoothing: Option<f32>,
-    /// How the losses of the rows become one
-    #[arg(long, value_name = "HOW", value_parser = reduction_parser(), help_heading = "Loss")]
-    reduction: Option<Reduction>,
-    /// Label whose rows do not count
-    #[arg(long, value_name = "LABEL", allow_negative_numbers = true, help_heading = "Loss")]
-    ignore_index: Option<i64>,
+    #[command(flatten)]
+    loss: loss::Arguments,
 
     /// Add these as outputs instead of a loss: prediction, probability, in_distribution (of a calibrated model), margin,
     /// soft_margin, energy, max_logit, msp, entropy, gen, react, ash_s, scale
@@ -81,13 +61,13 @@ impl std::ops::Deref for Arguments {
 impl Arguments {
     fn score_options(&self) -> anyhow::Result<GraphScoreOptions> {
         let of_a_loss = [
-            ("--log-end", self.log_end.is_some()),
-            ("--bonus", self.bonus.is_some()),
-            ("--power", self.power.is_some()),
-            ("--bonus-weight", self.bonus_weight.is_some()),
-            ("--label-smoothing", self.label_smoothing.is_some()),
-            ("--reduction", self.reduction.is_some()),
-            ("--ignore-index", self.ignore_index.is_some()),
+            ("--log-end", self.loss.log_end.is_some()),
+            ("--bonus", self.loss.bonus.is_some()),
+            ("--power", self.loss.power.is_some()),
+            ("--bonus-weight", self.loss.bonus_weight.is_some()),
+            ("--label-smoothing", self.loss.label_smoothing.is_some()),
+            ("--reduction", self.loss.reduction.is_some()),
+            ("--ignore-index", self.loss.ignore_index.is_some()),
             ("--labels", self.labels.is_some()),
         ];
         if let Some((option, _)) = of_a_loss.iter().find(|(_, given)| *given) {
@@ -104,20 +84,15 @@ impl Arguments {
     }
 
     fn options(&self) -> anyhow::Result<PatchOptions> {
-        if let (Some(_), Some(bonus @ (Bonus::Log | Bonus::Cosine))) = (self.power, self.bonus) {
-            wrong_input!("--power belongs to --bonus power, not to --bonus {bonus}");
-        }
-        if let (Some(_), Some(bonus @ (Bonus::Power | Bonus::Cosine))) = (self.log_end, self.bonus) {
-            wrong_input!("--log-end belongs to --bonus log, not to --bonus {bonus}");
-        }
+        self.loss.check()?;
         Ok(PatchOptions {
-            log_end: self.log_end,
-            bonus: self.bonus,
-            power: self.power,
-            bonus_weight: self.bonus_weight,
-            label_smoothing: self.label_smoothing,
-            reduction: self.reduction,
-            ignore_index: self.ignore_index,
+            log_end: self.loss.log_end,
+            bonus: self.loss.bonus,
+            power: self.loss.power,
+            bonus_weight: self.loss.bonus_weight,
+            label_smoothing: self.loss.label_smoothing,
+            reduction: self.loss.reduction,
+            ignore_index: self.loss.ignore_index,
             logits: self.logits.clone(),
             labels: self.labels.clone(),
         })
@@ -252,25 +227,6 @@ fn resolve_folder(arguments: &Arguments, folder: &Path) -> anyhow::Result<PathBu
     Ok(output)
 }
 
-fn bonus_parser() -> impl clap::builder::TypedValueParser<Value = Bonus> {
-    PossibleValuesParser::new([Bonus::Log, Bonus::Power, Bonus::Cosine].map(Bonus::as_str))
-        .try_map(|text| text.parse::<Bonus>())
-}
-
-fn reduction_parser() -> impl clap::builder::TypedValueParser<Value = Reduction> {
-    PossibleValuesParser::new([Reduction::Mean, Reduction::Sum, Reduction::None].map(Reduction::as_str))
-        .try_map(|text| text.parse::<Reduction>())
-}
-
-/// A number that the loss accepts; the loss itself knows the ranges.
-fn parameter(text: &str, set: impl Fn(EncouragingLossBuilder, f32) -> EncouragingLossBuilder) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    match set(EncouragingLoss::builder(), value).build() {
-        Ok(_) => Ok(value),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 fn score(text: &str) -> Result<GraphScore, String> {
     text.trim().parse().map_err(|error: crate::rewrite::UnknownGraphScore| error.to_string())
 }
@@ -283,25 +239,10 @@ fn temperature(text: &str) -> Result<f64, String> {
     }
 }
 
-fn log_end(text: &str) -> Result<f32, String> {
-    parameter(text, EncouragingLossBuilder::log_end)
-}
-
-fn power(text: &str) -> Result<f32, String> {
-    parameter(text, EncouragingLossBuilder::power)
-}
-
-fn bonus_weight(text: &str) -> Result<f32, String> {
-    parameter(text, EncouragingLossBuilder::bonus_weight)
-}
-
-fn label_smoothing(text: &str) -> Result<f32, String> {
-    parameter(text, EncouragingLossBuilder::label_smoothing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::{Bonus, Reduction};
     use clap::Parser as _;
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {

@@ -170,6 +170,27 @@ pub(super) fn windows(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[
     spatial.iter().enumerate().map(|at| window(at).unwrap_or(Unknown)).collect()
 }
 
+/// Spatial sizes after a transposed convolution.
+pub(super) fn windows_transposed(node: &NodeProto, spatial: &[Dimension], kernel: Option<&[i64]>) -> Dims {
+    let list = |name: &str, at: usize, default: i64| -> i128 {
+        node.attr_ints(name).and_then(|values| values.get(at).copied()).unwrap_or(default).into()
+    };
+    let auto = node.attr_str("auto_pad").unwrap_or("NOTSET");
+    let size = |(at, dim): (usize, &Dimension)| -> Option<Dimension> {
+        let (size, kernel) = (i128::from(dim.known()?), i128::from(*kernel?.get(at)?));
+        // written by some exporters with batch and channels; runtimes and the specification differ for SAME
+        if node.attr("output_shape").is_some() || !matches!(auto, "NOTSET" | "VALID") {
+            return None;
+        }
+        let (stride, dilation) = (list("strides", at, 1), list("dilations", at, 1));
+        let pads = if auto == "VALID" { 0 } else { list("pads", at, 0) + list("pads", at + spatial.len(), 0) };
+        let extent = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
+        let full = stride.checked_mul(size - 1)?.checked_add(extent)?.checked_add(list("output_padding", at, 0))?;
+        i64::try_from(full - pads).ok().filter(|&size| size > 0).map(Dimension::of)
+    };
+    spatial.iter().enumerate().map(|at| size(at).unwrap_or(Unknown)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

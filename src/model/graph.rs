@@ -21,6 +21,11 @@ const INPUT: u32 = 11;
 const OUTPUT: u32 = 12;
 const VALUE_INFO: u32 = 13;
 
+/// `TensorProto.raw_data`.
+const RAW_DATA: u32 = 9;
+/// The fields of `TensorProto` that hold its elements, or say where they are.
+const DATA_FIELDS: [u32; 9] = [4, 5, 6, 7, RAW_DATA, 10, 11, 13, 14];
+
 /// Position of a node in [`Graph::nodes`]; valid until the graph is edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub usize);
@@ -118,6 +123,25 @@ impl Initializer {
     /// Length of the encoded tensor in bytes.
     pub fn encoded_len(&self) -> usize {
         self.field.len()
+    }
+
+    /// The same tensor with raw data.
+    fn with_data(&self, data: &[u8]) -> Self {
+        let payload = wire::payload(&self.field);
+        let mut tensor: Vec<u8> = Vec::with_capacity(payload.len().max(data.len()) + 16);
+        let mut written = false;
+        for found in Scanner::new(&payload).map_while(Result::ok) {
+            if !DATA_FIELDS.contains(&found.number) {
+                tensor.extend_from_slice(&payload[found.start..found.end]);
+            } else if !std::mem::replace(&mut written, true) {
+                tensor.extend_from_slice(&wire::bytes_field(RAW_DATA, data));
+            }
+        }
+        if !written {
+            tensor.extend_from_slice(&wire::bytes_field(RAW_DATA, data));
+        }
+        let header = TensorHeader { external: None, ..self.header.clone() };
+        Self { field: wire::bytes_field(INITIALIZER, &tensor), header }
     }
 }
 
@@ -371,6 +395,22 @@ impl Graph {
         Arc::make_mut(&mut self.initializers).remove(at);
         self.layout.remove(INITIALIZER, at);
         true
+    }
+
+    /// Puts other data into an initializer: raw, little-endian, where the old data stood among the tensor's fields. Fields
+    /// that are no data stay byte for byte; a reference to external data goes.
+    ///
+    /// # Errors
+    /// No initializer of that name.
+    pub fn set_initializer_data(&mut self, name: &str, data: Bytes) -> Result<(), ModelError> {
+        let missing =
+            || ModelError::TensorData { tensor: name.to_owned(), reason: "there is no such initializer".into() };
+        let at = self.initializers.iter().position(|tensor| tensor.name() == name).ok_or_else(missing)?;
+        let new = self.initializers.get(at).ok_or_else(missing)?.with_data(&data);
+        if let Some(slot) = Arc::make_mut(&mut self.initializers).get_mut(at) {
+            *slot = new;
+        }
+        Ok(())
     }
 
     /// Whether any input, initializer, node output (also inside subgraphs) has this name.

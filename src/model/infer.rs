@@ -3,15 +3,18 @@
 //! Light on purpose: it must never be wrong about what it claims, may claim nothing, and takes any input without panic.
 //! Sources: the ONNX operator specifications, for the opsets since 1 where they differ.
 
+mod elements;
+mod extents;
+
 use std::collections::HashMap;
 
 use prost::Message;
 
 use super::dims::{
     Dims, broadcast, clamp, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
-    without,
+    windows_transposed, without,
 };
-use super::index::{GraphIndex, constant_node};
+use super::index::GraphIndex;
 use super::proto::{DataType, NodeProto, TensorProto};
 use super::shape::{Dimension, MAX_RANK, ValueType};
 use Dimension::{Known, Unknown};
@@ -29,11 +32,21 @@ pub(super) struct Inference<'g> {
     types: HashMap<String, ValueType>,
     /// Elements of small integer vectors and scalars that are computed from shapes.
     elements: HashMap<String, Dims>,
+    /// Whether a size that nobody knows gets a name of its own.
+    names_sizes: bool,
 }
 
 impl<'g> Inference<'g> {
     pub(super) fn new(index: GraphIndex<'g>, opset: i64, types: HashMap<String, ValueType>) -> Self {
-        Self { index, opset, types, elements: HashMap::new() }
+        Self { index, opset, types, elements: HashMap::new(), names_sizes: false }
+    }
+
+    /// Gives a size that nobody knows a name, so that it is the same as itself elsewhere: "value[axis]".
+    pub(super) fn name_sizes(&mut self) {
+        self.names_sizes = true;
+        for (value, found) in &mut self.types {
+            name_sizes(value, found);
+        }
     }
 
     pub(super) fn into_types(self) -> HashMap<String, ValueType> {
@@ -62,7 +75,11 @@ impl<'g> Inference<'g> {
         for (at, found) in self.output_types(node).into_iter().enumerate() {
             if let Some(output) = node.output_at(at) {
                 let declared = self.types.remove(output).unwrap_or_default();
-                self.types.insert(output.to_owned(), ValueType::new(found.data_type, found.dims).completed(declared));
+                let mut found = ValueType::new(found.data_type, found.dims).completed(declared);
+                if self.names_sizes {
+                    name_sizes(output, &mut found);
+                }
+                self.types.insert(output.to_owned(), found);
             }
         }
     }
@@ -106,59 +123,6 @@ impl<'g> Inference<'g> {
         }
         let ints = self.index.constant(name)?.ints()?;
         (ints.len() <= MAX_RANK).then(|| ints.into_iter().map(Known).collect())
-    }
-
-    /// Elements of the first output, where it is a small integer vector or scalar made from shapes.
-    fn output_elements(&self, node: &NodeProto) -> Option<Dims> {
-        if !node.op_domain().is_empty() {
-            return None;
-        }
-        match node.op() {
-            "Constant" => {
-                let ints = constant_node(node)?.ints()?;
-                (ints.len() <= MAX_RANK).then(|| ints.into_iter().map(Known).collect())
-            }
-            "Shape" => Some(shape_range(node, self.dims(node, 0)?)),
-            "Identity" | "Cast" | "Squeeze" | "Unsqueeze" => self.vector(node, 0),
-            "Gather" if node.attr_int("axis").unwrap_or(0) == 0 => {
-                let data = self.vector(node, 0)?;
-                let indices = self.ints(node, 1).filter(|indices| indices.len() <= MAX_RANK)?;
-                indices.iter().map(|&index| data.get(position(index, data.len())?).cloned()).collect()
-            }
-            "Concat" => {
-                let mut all = Dims::new();
-                for at in 0..node.input.len() {
-                    all.extend(self.vector(node, at)?);
-                    if all.len() > MAX_RANK {
-                        return None;
-                    }
-                }
-                Some(all)
-            }
-            "Slice" => {
-                let data = self.vector(node, 0)?;
-                let (starts, ends) = (self.ints_of(node, "starts", 1)?, self.ints_of(node, "ends", 2)?);
-                let steps = self.ints(node, 4).unwrap_or_else(|| vec![1]);
-                let ([start], [end], [1]) = (&starts[..], &ends[..], &steps[..]) else {
-                    return None;
-                };
-                let (start, end) = (clamp(*start, data.len()), clamp(*end, data.len()));
-                Some(data.get(start..end.max(start))?.to_vec())
-            }
-            "Add" | "Sub" | "Mul" | "Div" => {
-                let ([Known(one)], [Known(other)]) = (&self.vector(node, 0)?[..], &self.vector(node, 1)?[..]) else {
-                    return None;
-                };
-                let result = match node.op() {
-                    "Add" => one.checked_add(*other),
-                    "Sub" => one.checked_sub(*other),
-                    "Mul" => one.checked_mul(*other),
-                    _ => one.checked_div(*other),
-                };
-                Some(vec![Known(result?)])
-            }
-            _ => None,
-        }
     }
 
     /// Types of the outputs, in order; fewer than there are outputs where nothing is known of the rest.
@@ -226,6 +190,7 @@ impl<'g> Inference<'g> {
             | "LRN"
             | "CumSum"
             | "Trilu"
+            | "ReverseSequence"
             | "ScatterElements"
             | "ScatterND"
             | "Scatter"
@@ -309,9 +274,23 @@ impl<'g> Inference<'g> {
                 one(data_type, self.target_shape(node, 1).and_then(|target| broadcast(first.dims?, only_sizes(target))))
             }
             "Tile" => one(data_type, self.tile(node)),
-            "Pad" | "Resize" | "Upsample" => one(data_type, first.dims.map(|dims| vec![Unknown; dims.len()])),
+            "Pad" => one(data_type, self.pad(node)),
+            "Resize" | "Upsample" => one(data_type, self.resize(node)),
+            "DepthToSpace" => one(data_type, self.depth_to_space(node)),
+            "SpaceToDepth" => one(data_type, self.space_to_depth(node)),
+            "Compress" => one(
+                data_type,
+                match (node.attr("axis"), first.dims) {
+                    (Some(axis), Some(mut dims)) => position(axis.i.unwrap_or_default(), dims.len()).map(|axis| {
+                        dims[axis] = Unknown;
+                        dims
+                    }),
+                    (None, _) => Some(vec![Unknown]),
+                    _ => None,
+                },
+            ),
             "OneHot" => one(self.data_type(node, 2), self.one_hot(node)),
-            "Range" => one(data_type, Some(vec![Unknown])),
+            "Range" => one(data_type, Some(vec![self.range(node)])),
             "NonZero" => one(Some(INT64), first.dims.map(|dims| vec![size(dims.len()), Unknown])),
             "TopK" => {
                 let dims = self.top_k(node);
@@ -392,18 +371,43 @@ impl<'g> Inference<'g> {
         Some(vec![pick(0, "transA", true), pick(1, "transB", false)])
     }
 
+    /// The axes of the ellipsis are broadcast; without an arrow the result has the letters that stand once.
     fn einsum(&self, node: &NodeProto) -> Option<Dims> {
         let equation: String = node.attr_str("equation")?.chars().filter(|c| !c.is_whitespace()).collect();
-        let (terms, output) = equation.split_once("->")?;
-        if equation.contains('.') {
-            return None;
-        }
+        let (terms, output) = match equation.split_once("->") {
+            Some((terms, output)) => (terms.to_owned(), output.to_owned()),
+            None => {
+                let mut once: Vec<char> = equation.chars().filter(char::is_ascii_alphabetic).collect();
+                once.retain(|letter| equation.matches(*letter).count() == 1);
+                once.sort_unstable();
+                let dots = if equation.contains("...") { "..." } else { "" };
+                (equation.clone(), format!("{dots}{}", once.into_iter().collect::<String>()))
+            }
+        };
         let mut sizes = HashMap::new();
+        let mut stretched = Dims::new();
         for (at, term) in terms.split(',').enumerate() {
-            let dims = self.dims(node, at).filter(|dims| dims.len() == term.chars().count());
-            sizes.extend(term.chars().zip(dims.into_iter().flatten()));
+            let letters: Vec<char> = term.chars().filter(|&c| c != '.').collect();
+            let dims = self.dims(node, at);
+            let Some(at) = term.find("...") else {
+                let dims = dims.filter(|dims| dims.len() == letters.len());
+                sizes.extend(letters.into_iter().zip(dims.into_iter().flatten()));
+                continue;
+            };
+            let mut dims = dims?;
+            let behind = letters.len().checked_sub(at)?;
+            let end = dims.len().checked_sub(behind).filter(|&end| end >= at)?;
+            let hidden: Dims = dims.drain(at..end).collect();
+            stretched = broadcast(stretched, hidden)?;
+            sizes.extend(letters.into_iter().zip(dims));
         }
-        Some(output.chars().map(|letter| sizes.get(&letter).cloned().unwrap_or(Unknown)).collect())
+        let of = |letters: &str| -> Dims {
+            letters.chars().map(|letter| sizes.get(&letter).cloned().unwrap_or(Unknown)).collect()
+        };
+        match output.split_once("...") {
+            Some((before, behind)) => Some([of(before), stretched, of(behind)].concat()),
+            None => Some(of(&output)),
+        }
     }
 
     fn conv(&self, node: &NodeProto) -> Option<Dims> {
@@ -422,10 +426,14 @@ impl<'g> Inference<'g> {
 
     fn conv_transpose(&self, node: &NodeProto) -> Option<Dims> {
         let (data, weight) = (self.dims(node, 0)?, self.dims(node, 1));
-        let per_group = weight.and_then(|weight| weight.get(1)?.known());
+        let per_group = weight.as_ref().and_then(|weight| weight.get(1)?.known());
         let channels = per_group.and_then(|channels| channels.checked_mul(node.attr_int("group").unwrap_or(1)));
-        let mut dims = vec![Unknown; data.len()];
-        dims.get_mut(..2)?.clone_from_slice(&[data[0].clone(), channels.map_or(Unknown, Dimension::of)]);
+        let kernel = node
+            .attr_ints("kernel_shape")
+            .map(<[i64]>::to_vec)
+            .or_else(|| weight?.get(2..)?.iter().map(Dimension::known).collect());
+        let mut dims = vec![data.first()?.clone(), channels.map_or(Unknown, Dimension::of)];
+        dims.extend(windows_transposed(node, data.get(2..)?, kernel.as_deref()));
         Some(dims)
     }
 
@@ -527,58 +535,6 @@ impl<'g> Inference<'g> {
         Some(all)
     }
 
-    fn split(&self, node: &NodeProto) -> Vec<ValueType> {
-        let data_type = self.data_type(node, 0);
-        let Some(dims) = self.dims(node, 0) else {
-            return vec![ValueType::new(data_type, None); node.output.len()];
-        };
-        let Some(axis) = position(node.attr_int("axis").unwrap_or(0), dims.len()) else {
-            return vec![];
-        };
-        let given = node.attr("split").is_some() || node.input_at(1).is_some();
-        let sizes = self.ints_of(node, "split", 1);
-        let parts = node.output.len() as i64;
-        let equal = dims[axis].known().filter(|size| !given && parts > 0 && size % parts == 0).map(|size| size / parts);
-        let part = |at: usize| {
-            let size = sizes.as_ref().and_then(|sizes| sizes.get(at).copied()).or(equal);
-            let mut dims = dims.clone();
-            dims[axis] = size.map_or(Unknown, Dimension::of);
-            ValueType::new(data_type, Some(dims))
-        };
-        (0..node.output.len()).map(part).collect()
-    }
-
-    fn slice(&self, node: &NodeProto) -> Option<Dims> {
-        let mut dims = self.dims(node, 0)?;
-        let blurred = || Some(vec![Unknown; dims.len()]);
-        let (Some(starts), Some(ends)) = (self.ints_of(node, "starts", 1), self.ints_of(node, "ends", 2)) else {
-            return blurred();
-        };
-        let axes_given = node.attr("axes").is_some() || node.input_at(3).is_some();
-        let axes = match self.ints_of(node, "axes", 3) {
-            Some(axes) => axes,
-            None if axes_given => return blurred(),
-            None => (0..starts.len() as i64).collect(),
-        };
-        let steps = match self.ints(node, 4) {
-            Some(steps) => steps,
-            None if node.input_at(4).is_some() => return blurred(),
-            None => vec![1; starts.len()],
-        };
-        for (at, &axis) in axes.iter().enumerate() {
-            let axis = position(axis, dims.len())?;
-            let range = (starts.get(at)?, ends.get(at)?, steps.get(at)?);
-            dims[axis] = match (dims[axis].known(), range) {
-                (Some(length), (&start, &end, 1)) => {
-                    let length = usize::try_from(length).ok()?;
-                    size(clamp(end, length).saturating_sub(clamp(start, length)))
-                }
-                _ => Unknown,
-            };
-        }
-        Some(dims)
-    }
-
     fn tile(&self, node: &NodeProto) -> Option<Dims> {
         let dims = self.dims(node, 0)?;
         let Some(repeats) = self.ints(node, 1).filter(|repeats| repeats.len() == dims.len()) else {
@@ -625,6 +581,13 @@ impl<'g> Inference<'g> {
         vec![all, state.clone(), state]
     }
 }
+
+fn name_sizes(value: &str, found: &mut ValueType) {
+    for (axis, dim) in found.dims.iter_mut().flatten().enumerate().filter(|(_, dim)| **dim == Unknown) {
+        *dim = Dimension::Symbol(format!("{value}[{axis}]"));
+    }
+}
+
 fn constant(node: &NodeProto) -> Option<ValueType> {
     let vector = |data_type, length| Some(ValueType::new(Some(data_type), Some(vec![size(length)])));
     let scalar = |data_type| Some(ValueType::new(Some(data_type), Some(vec![])));

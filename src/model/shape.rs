@@ -105,7 +105,7 @@ impl Shapes {
     /// Transpose, Cast, Constant, Softmax, reductions, Gather, Concat, Slice, norms …). `opset` is the default domain's.
     /// Declarations fill in what propagation does not tell.
     pub fn new(graph: &Graph, opset: i64) -> Self {
-        Self { types: propagated(graph, opset).into_types() }
+        Self { types: propagated(graph, opset, false).into_types() }
     }
 
     /// What is known of `value` (all None where nothing is).
@@ -130,9 +130,9 @@ pub(crate) struct GrowingShapes<'g> {
 }
 
 impl<'g> GrowingShapes<'g> {
-    /// As [`Shapes::new`].
+    /// As [`Shapes::new`], but a size that nobody knows is a symbol of its own: the same along all that it is handed on to.
     pub fn new(graph: &'g Graph, opset: i64) -> Self {
-        Self { inference: propagated(graph, opset) }
+        Self { inference: propagated(graph, opset, true) }
     }
 
     /// Takes in a node that reads what is known here.
@@ -161,7 +161,7 @@ impl<'g> GrowingShapes<'g> {
     }
 }
 
-fn propagated(graph: &Graph, opset: i64) -> Inference<'_> {
+fn propagated(graph: &Graph, opset: i64, name_sizes: bool) -> Inference<'_> {
     let mut types = HashMap::new();
     for value in graph.value_infos().iter().chain(graph.outputs()).chain(graph.inputs()) {
         types.insert(value.name().to_owned(), ValueType::of_value_info(value));
@@ -171,6 +171,9 @@ fn propagated(graph: &Graph, opset: i64) -> Inference<'_> {
         types.insert(tensor.name().to_owned(), ValueType::new(Some(tensor.data_type()), Some(dims)));
     }
     let mut inference = Inference::new(GraphIndex::new(graph), opset, types);
+    if name_sizes {
+        inference.name_sizes();
+    }
     for node in graph.nodes() {
         inference.node(node);
     }

@@ -202,6 +202,14 @@ pub(super) fn message_field(number: u32, message: &impl Message) -> Bytes {
     buffer.freeze()
 }
 
+/// Bytes as a length-delimited field.
+pub(super) fn bytes_field(number: u32, bytes: &[u8]) -> Bytes {
+    let mut buffer = BytesMut::with_capacity(bytes.len() + 2 * MAX_VARINT_BYTES);
+    buffer.put(header(number, bytes.len()));
+    buffer.put(bytes);
+    buffer.freeze()
+}
+
 /// An integer field.
 pub(super) fn int_field(number: u32, value: i64) -> Bytes {
     let mut buffer = BytesMut::with_capacity(2 * MAX_VARINT_BYTES);

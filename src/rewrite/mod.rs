@@ -5,17 +5,22 @@
 
 mod artifacts;
 mod classifier;
+mod cut;
 mod evaluate;
 mod expand;
+mod free_batch;
 mod function;
 mod fused;
 mod gradient;
+mod inference;
 mod inline;
 mod inspect;
 mod logits;
+pub mod optimizer;
 mod options;
 mod patch;
 mod plan;
+mod raise;
 mod report;
 mod rules;
 mod scores;

@@ -1,10 +1,7 @@
 //! A classifier cut down to what scoring needs: input → logits, and the feature before the last layer.
 
-mod cut;
 mod evidence;
-mod free_batch;
 mod head;
-mod inference;
 #[cfg(test)]
 mod tests;
 mod two_classes;
@@ -16,7 +13,7 @@ use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, ValueType, 
 use super::patch::default_opset;
 use super::rules::Context;
 use super::write_out::Library;
-use super::{RewriteError, inline, is_our_domain};
+use super::{RewriteError, cut, free_batch, inference, inline, is_our_domain};
 
 pub(super) use evidence::{Chosen, choose};
 pub(super) use head::linear_head;

@@ -14,18 +14,60 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
     Ok(Some(vec![einsum(call)?]))
 }
 
-/// The letters of an equation's terms and of its result.
+/// The letters of an equation's terms and of its result. Axes of an ellipsis are digits, counted from the last.
 struct Equation {
     terms: Vec<Vec<char>>,
     result: Vec<char>,
 }
 
+/// Most axes of an ellipsis.
+const MAX_HIDDEN: usize = 8;
+
+/// An equation with digits for the axes of ellipses: "...i" of a matrix is "0i".
+fn without_ellipsis(text: &str, inputs: &[&Tensor]) -> Result<String, Fault> {
+    let wrong = || Fault::invalid(format!("'{text}' does not fit its operands"));
+    let digits = |count: usize| -> String { (0..count).rev().map(|i| char::from(b'0' + i as u8)).collect() };
+    let (left, right) = match text.split_once("->") {
+        Some((left, right)) => (left, Some(right)),
+        None => (text, None),
+    };
+    let mut most = 0;
+    let mut terms = Vec::new();
+    for (at, term) in left.split(',').enumerate() {
+        if term.contains("...") {
+            let input = inputs.get(at).ok_or_else(wrong)?;
+            let hidden = (input.rank() + 3).checked_sub(term.chars().count()).ok_or_else(wrong)?;
+            if hidden > MAX_HIDDEN {
+                return Err(Fault::Unsupported(format!("Einsum with an ellipsis of {hidden} axes")));
+            }
+            most = most.max(hidden);
+            terms.push(term.replacen("...", &digits(hidden), 1));
+        } else {
+            terms.push(term.to_owned());
+        }
+    }
+    let result = match right {
+        Some(right) if !right.contains("...") && most > 0 => return Err(wrong()),
+        Some(right) => right.replacen("...", &digits(most), 1),
+        None => {
+            let mut once: Vec<char> = left.chars().filter(char::is_ascii_alphabetic).collect();
+            once.retain(|letter| left.matches(*letter).count() == 1);
+            once.sort_unstable();
+            format!("{}{}", digits(most), once.into_iter().collect::<String>())
+        }
+    };
+    Ok(format!("{}->{result}", terms.join(",")))
+}
+
 impl Equation {
     /// Without an arrow the result has the letters that stand once, in alphabetical order.
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        if text.contains('.') {
-            return Err(Fault::Unsupported("Einsum with an ellipsis".into()));
+    fn parse(text: &str, inputs: &[&Tensor]) -> Result<Self, Fault> {
+        let mut text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        if text.contains(|c: char| c.is_ascii_digit()) {
+            return Err(Fault::invalid(format!("'{text}' is no equation")));
+        }
+        if text.contains("...") {
+            text = without_ellipsis(&text, inputs)?;
         }
         let (left, right) = match text.split_once("->") {
             Some((left, right)) => (left, Some(right)),
@@ -39,7 +81,7 @@ impl Equation {
             None => counts.iter().filter(|(_, count)| **count == 1).map(|(letter, _)| *letter).collect(),
         };
         let equation = Equation { terms, result };
-        let wrong = |c: &char| !c.is_ascii_alphabetic();
+        let wrong = |c: &char| !c.is_ascii_alphanumeric();
         let repeated = (1..equation.result.len()).any(|i| equation.result[..i].contains(&equation.result[i]));
         let unknown = equation.result.iter().any(|letter| !counts.contains_key(letter));
         if counts.keys().any(wrong) || repeated || unknown {
@@ -59,7 +101,10 @@ impl Equation {
                 return Err(Fault::invalid(format!("a term of {} letters for {:?}", term.len(), input.dims)));
             }
             for (letter, size) in term.iter().zip(&input.dims) {
-                if *sizes.entry(*letter).or_insert(*size) != *size {
+                let known = sizes.entry(*letter).or_insert(*size);
+                if letter.is_ascii_digit() && *known == 1 {
+                    *known = *size;
+                } else if *known != *size && !(letter.is_ascii_digit() && *size == 1) {
                     return Err(Fault::invalid(format!("'{letter}' is {size} in {:?}", input.dims)));
                 }
             }
@@ -71,15 +116,15 @@ impl Equation {
 }
 
 /// How far one step of each of `letters` goes in a tensor with these `dims`; a letter that stands twice walks the
-/// diagonal, one that is not in the term stays.
+/// diagonal, one that is not in the term stays, and so does a stretched axis of an ellipsis.
 fn strides(letters: &[(char, usize)], term: &[char], dims: &[usize]) -> Vec<usize> {
-    let step = |axis: usize| dims[axis + 1..].iter().product::<usize>();
+    let step = |axis: usize| if dims[axis] == 1 { 0 } else { dims[axis + 1..].iter().product::<usize>() };
     letters.iter().map(|(letter, _)| (0..term.len()).filter(|axis| term[*axis] == *letter).map(step).sum()).collect()
 }
 
 fn einsum(call: &Call) -> Result<Tensor, Fault> {
     let inputs = call.all_inputs()?;
-    let equation = Equation::parse(call.string("equation", ""))?;
+    let equation = Equation::parse(call.string("equation", ""), &inputs)?;
     let letters = equation.sizes(&inputs)?;
     let dims: Vec<usize> = letters[..equation.result.len()].iter().map(|(_, size)| *size).collect();
     let size = element_count(&dims)?;

@@ -30,8 +30,17 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Floor" => float(call, f64::floor)?,
         "Ceil" => float(call, f64::ceil)?,
         "Round" => float(call, f64::round_ties_even)?,
-        "Cos" => float(call, f64::cos)?,
         "Sin" => float(call, f64::sin)?,
+        "Cos" => float(call, f64::cos)?,
+        "Tan" => float(call, f64::tan)?,
+        "Asin" => float(call, f64::asin)?,
+        "Acos" => float(call, f64::acos)?,
+        "Atan" => float(call, f64::atan)?,
+        "Sinh" => float(call, f64::sinh)?,
+        "Cosh" => float(call, f64::cosh)?,
+        "Asinh" => float(call, f64::asinh)?,
+        "Acosh" => float(call, f64::acosh)?,
+        "Atanh" => float(call, f64::atanh)?,
         "IsNaN" => test(call, f64::is_nan)?,
         "IsInf" => {
             let negative = call.int("detect_negative", 1) != 0;
@@ -95,7 +104,7 @@ fn cast(call: &Call) -> Result<Tensor, Fault> {
     Ok(Tensor { dims: x.dims.clone(), data: x.data.cast(kind) })
 }
 
-fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<Tensor, Fault> {
+pub(super) fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
     Ok(Tensor::floats(&x.dims, x.as_floats()?.iter().map(|&v| f(v)).collect()))
 }
@@ -218,17 +227,17 @@ fn sign(x: f64) -> f64 {
     if x == 0.0 || x.is_nan() { x } else { x.signum() }
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(super) fn sigmoid(x: f64) -> f64 {
     if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
 }
 
-fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     float_max(x, 0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// The error function by its series of positive terms, erf x = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!
 /// (Abramowitz and Stegun 7.1.6), exact to rounding; beyond |x| = 6 it is ±1 in f64.
-fn erf(x: f64) -> f64 {
+pub(super) fn erf(x: f64) -> f64 {
     if x.is_nan() || x.abs() > 6.0 {
         return if x.is_nan() { x } else { x.signum() };
     }

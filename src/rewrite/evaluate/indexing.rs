@@ -15,6 +15,7 @@ pub(super) fn run(call: &Call) -> Result<Option<Vec<Tensor>>, Fault> {
         "Range" => range(call)?,
         "EyeLike" => eye_like(call)?,
         "NonZero" => non_zero(call)?,
+        "Compress" => compress(call)?,
         _ => return Ok(None),
     };
     Ok(Some(vec![result]))
@@ -41,6 +42,24 @@ fn non_zero(call: &Call) -> Result<Tensor, Fault> {
     };
     let elements = (0..x.rank()).flat_map(along).collect();
     Ok(Tensor::ints(&[x.rank(), places.len()], elements))
+}
+
+/// The parts along an axis, or the elements, for which a condition holds; it may be shorter than there are.
+fn compress(call: &Call) -> Result<Tensor, Fault> {
+    let (x, chosen) = (call.input(0)?, call.input(1)?.as_bools()?);
+    let kept = |size: usize| -> Vec<usize> { (0..size).filter(|&at| chosen.get(at) == Some(&true)).collect() };
+    let Some(axis) = call.attr("axis").and_then(|a| a.i) else {
+        let kept = kept(x.len());
+        return x.gathered(vec![kept.len()], &kept);
+    };
+    let axis = axis_of(axis, x.rank())?;
+    let kept = kept(x.dims[axis]);
+    let (outer, inner) = (element_count(&x.dims[..axis])?, element_count(&x.dims[axis + 1..])?);
+    let row = |o: usize, at: usize| (o * x.dims[axis] + at) * inner..(o * x.dims[axis] + at + 1) * inner;
+    let positions: Vec<usize> = (0..outer).flat_map(|o| kept.iter().flat_map(move |&at| row(o, at))).collect();
+    let mut dims = x.dims.clone();
+    dims[axis] = kept.len();
+    x.gathered(dims, &positions)
 }
 
 fn gather(call: &Call) -> Result<Tensor, Fault> {

@@ -4,22 +4,30 @@
 //! with the reference of the loss. Semantics are those of the ONNX operator specification; tensors are small (at most
 //! [`tensor::MAX_ELEMENTS`] elements), speed does not matter, and nothing in a node can make it panic.
 
+mod activation;
+mod convolution;
 mod einsum;
 mod elementwise;
 mod indexing;
 mod loss;
 mod movement;
+mod normalization;
+mod pooling;
 mod product;
+mod rearrange;
 mod reduction;
+mod resize;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::collections::HashMap;
 
 use crate::model::proto::{AttributeProto, NodeProto};
 
-pub(crate) use tensor::{Data, Tensor};
+pub(crate) use resize::Interpolation;
+pub(crate) use tensor::{Data, Kind, Tensor};
 
 /// Why a subgraph could not be evaluated.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -143,8 +151,21 @@ impl<'a> Call<'a> {
         if self.opset < 7 && self.node.attr("broadcast").is_some() {
             return Err(Fault::Unsupported(format!("{} with the broadcast attribute of opset 6", self.node.op())));
         }
-        let families =
-            [elementwise::run, movement::run, indexing::run, reduction::run, product::run, einsum::run, loss::run];
+        let families = [
+            elementwise::run,
+            activation::run,
+            movement::run,
+            indexing::run,
+            reduction::run,
+            product::run,
+            einsum::run,
+            convolution::run,
+            pooling::run,
+            normalization::run,
+            rearrange::run,
+            resize::run,
+            loss::run,
+        ];
         for family in families {
             if let Some(results) = family(self)? {
                 return Ok(results);

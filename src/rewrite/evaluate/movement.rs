@@ -291,10 +291,14 @@ fn tile(call: &Call) -> Result<Tensor, Fault> {
 
 fn pad(call: &Call) -> Result<Tensor, Fault> {
     let x = call.input(0)?;
-    let mode = call.string("mode", "constant");
-    if mode != "constant" {
-        return Err(Fault::Unsupported(format!("Pad with mode {mode}")));
-    }
+    let source: fn(i64, i64) -> Option<i64> = match call.string("mode", "constant") {
+        "constant" => |at, size| (0..size).contains(&at).then_some(at),
+        "edge" => |at, size| (size > 0).then(|| at.clamp(0, size - 1)),
+        "reflect" => |at, size| reflected(at, size),
+        "wrap" => |at, size| at.checked_rem_euclid(size),
+        mode => return Err(Fault::Unsupported(format!("Pad with mode {mode}"))),
+    };
+    let is_constant = call.string("mode", "constant") == "constant";
     let pads = call.ints_at(1, "pads")?.ok_or(Fault::Missing(1))?;
     let axes: Vec<usize> = match call.optional(3) {
         Some(axes) => {
@@ -326,19 +330,29 @@ fn pad(call: &Call) -> Result<Tensor, Fault> {
     let outside = x.len();
     let inner = strides(&x.dims);
     let outer = strides(&dims);
-    let source = |flat: usize| -> usize {
+    if !is_constant && count > 0 && x.len() == 0 {
+        return Err(Fault::invalid(format!("there is nothing to copy in the shape {:?}", x.dims)));
+    }
+    let place = |flat: usize| -> usize {
         let mut at = 0_i64;
         for axis in 0..dims.len() {
             let coordinate = (flat as i64 / outer[axis]) % dims[axis] as i64 - before[axis];
-            if coordinate < 0 || coordinate >= x.dims[axis] as i64 {
-                return outside;
+            match source(coordinate, x.dims[axis] as i64) {
+                Some(coordinate) => at += coordinate * inner[axis],
+                None => return outside,
             }
-            at += coordinate * inner[axis];
         }
         at as usize
     };
-    let positions: Vec<usize> = (0..count).map(source).collect();
+    let positions: Vec<usize> = (0..count).map(place).collect();
     Tensor::new(dims, data.take(&positions))
+}
+
+/// Back and forth between the first and the last element, neither of them twice.
+fn reflected(at: i64, size: i64) -> Option<i64> {
+    let period = (2 * (size - 1)).max(1);
+    let at = at.rem_euclid(period);
+    (size > 0).then(|| if at < size { at } else { period - at })
 }
 
 fn trilu(call: &Call) -> Result<Tensor, Fault> {

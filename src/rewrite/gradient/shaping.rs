@@ -84,7 +84,15 @@ impl Builder<'_> {
                 let sizes: Vec<i64> = dims.iter().map(|dim| dim.known().unwrap_or(-1)).collect();
                 self.ints(&sizes)
             }
-            _ => self.shape_of(like),
+            _ => {
+                let shape = self.shape_of(like);
+                // a size of 0 is one, not "as it was"
+                let literal = self.opset() >= 14 && self.sizes(like).is_none_or(|sizes| sizes.contains(&0));
+                let reshaped = self
+                    .node("Reshape", &[value, &shape], |node| if literal { node.int("allowzero", 1) } else { node });
+                self.declare_like(&reshaped, like);
+                return reshaped;
+            }
         };
         let reshaped = self.op("Reshape", &[value, &target]);
         self.declare_like(&reshaped, like);
@@ -148,6 +156,54 @@ impl Builder<'_> {
         let reshaped = self.op("Reshape", &[&summed, &target]);
         self.declare_like(&reshaped, like);
         reshaped
+    }
+
+    /// `op`(value, number)
+    pub fn with_number(&mut self, op: &str, value: &str, number: f64) -> String {
+        let number = self.number(value, number);
+        self.op(op, &[value, &number])
+    }
+
+    /// A value where a mask is true, else 0. A product would make 0·∞ of what is not finite.
+    pub fn masked(&mut self, mask: &str, value: &str) -> String {
+        let zero = self.number(value, 0.0);
+        self.op("Where", &[mask, value, &zero])
+    }
+
+    /// A target shape for Reshape: `head`, then the sizes of a value from axis `from` on.
+    pub fn shape_with_tail(&mut self, head: &[i64], value: &str, from: usize) -> String {
+        let tail: Option<Vec<i64>> =
+            self.dims(value).and_then(|dims| dims.get(from..)?.iter().map(Dimension::known).collect());
+        if let Some(tail) = tail {
+            return self.ints(&[head, &tail].concat());
+        }
+        let shape = self.op("Shape", &[value]);
+        let (start, end) = (self.ints(&[from as i64]), self.ints(&[i64::from(i32::MAX)]));
+        let tail = self.op("Slice", &[&shape, &start, &end]);
+        let head = self.ints(head);
+        self.node("Concat", &[&head, &tail], |node| node.int("axis", 0))
+    }
+
+    /// The first elements of a value along some axes (counted from the front): as many as another has.
+    pub fn cut_to(&mut self, value: &str, like: &str, axes: &[i64]) -> String {
+        let sizes = |dims: Option<Vec<Dimension>>| -> Option<Vec<i64>> {
+            let dims = dims?;
+            axes.iter().map(|&axis| dims.get(usize::try_from(axis).ok()?)?.known()).collect()
+        };
+        let (from, to) = (sizes(self.dims(value)), sizes(self.dims(like)));
+        if to.is_some() && from == to {
+            return value.to_owned();
+        }
+        let ends = match to {
+            Some(to) => self.ints(&to),
+            None => {
+                let (shape, axes) = (self.op("Shape", &[like]), self.ints(axes));
+                self.node("Gather", &[&shape, &axes], |node| node.int("axis", 0))
+            }
+        };
+        let starts = self.ints(&vec![0; axes.len()]);
+        let axes = self.ints(axes);
+        self.op("Slice", &[value, &starts, &ends, &axes])
     }
 
     /// Σ of several values of the same shape.

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
+
 use crate::model::proto::NodeProto;
 use crate::model::{DataType, Document, TensorValue, value_info};
 use crate::rewrite::evaluate::{Data, Tensor, Values, evaluate};
@@ -28,6 +30,20 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f64> {
         .collect()
 }
 
+/// A shape, and so many that broadcast to it: some axes are 1 there, some leading ones left out.
+pub(crate) fn broadcast_shapes(count: usize) -> impl Strategy<Value = (Vec<usize>, Vec<Vec<usize>>)> {
+    let operand = (0..4usize, proptest::collection::vec(proptest::bool::weighted(0.3), 4));
+    let all = (proptest::collection::vec(1..4usize, 0..4), proptest::collection::vec(operand, count));
+    all.prop_map(|(dims, operands)| {
+        let narrowed = |(skipped, ones): (usize, Vec<bool>)| {
+            let narrow = dims.iter().zip(ones).map(|(&size, one)| if one { 1 } else { size });
+            narrow.skip(skipped.min(dims.len())).collect()
+        };
+        let shapes = operands.into_iter().map(narrowed).collect();
+        (dims, shapes)
+    })
+}
+
 /// What is known about shapes when the gradient is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
@@ -49,17 +65,25 @@ pub(crate) struct Case {
     pub constants: Vec<(&'static str, Tensor)>,
     /// The nodes; they make "y".
     pub nodes: Vec<NodeProto>,
+    /// Inputs without a batch axis, as weights are: where all but the batch is known, all their sizes are.
+    pub weights: Vec<&'static str>,
 }
 
 impl Case {
     /// Nodes on inputs, in opset 18.
     pub fn new(inputs: Vec<(&'static str, Tensor)>, nodes: Vec<NodeProto>) -> Self {
-        Case { opset: 18, inputs, constants: Vec::new(), nodes }
+        Case { opset: 18, inputs, constants: Vec::new(), nodes, weights: Vec::new() }
     }
 
     /// Another version of the standard operators.
     pub fn opset(mut self, opset: i64) -> Self {
         self.opset = opset;
+        self
+    }
+
+    /// Inputs that have no batch axis.
+    pub fn weights(mut self, names: &[&'static str]) -> Self {
+        self.weights.extend(names);
         self
     }
 
@@ -104,6 +128,39 @@ impl Case {
         }
     }
 
+    /// Why there is no gradient.
+    pub fn refusal(&self) -> String {
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        let document = self.model(Known::All, Some(&tensor(&[], vec![1.0])));
+        gradient(&document, "weighted", &names).expect_err("a refusal").to_string()
+    }
+
+    pub fn refused(&self, known: Known) -> String {
+        let document = self.model(known, None);
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        gradient(&document, "y", &names).expect_err("a refusal").to_string()
+    }
+
+    /// The gradients of Σ y, by input.
+    pub fn gradients(&self, known: Known) -> HashMap<&'static str, Vec<f64>> {
+        let found = self.differentiated(known);
+        let results = self.run(&found.document, &self.inputs);
+        let names = self.inputs.iter().map(|(name, _)| *name);
+        names.zip(&found.outputs).map(|(name, output)| (name, floats(&results[output]).to_vec())).collect()
+    }
+
+    /// The operators of the nodes that the gradients of Σ y take.
+    pub fn new_operators(&self, known: Known) -> Vec<String> {
+        let document = self.differentiated(known).document;
+        document.graph().nodes().iter().skip(self.nodes.len()).map(|node| node.op().to_owned()).collect()
+    }
+
+    fn differentiated(&self, known: Known) -> super::Gradient {
+        let document = self.model(known, None);
+        let names: Vec<&str> = self.inputs.iter().map(|(name, _)| *name).collect();
+        gradient(&document, "y", &names).unwrap_or_else(|error| panic!("{known:?}: {error}"))
+    }
+
     /// Central differences of the loss by each element of an input.
     fn differences(&self, document: &Document, at: usize) -> Vec<f64> {
         let step = 1e-5;
@@ -129,6 +186,7 @@ impl Case {
     fn model(&self, known: Known, weights: Option<&Tensor>) -> Document {
         let mut model = TestModel::new(self.opset);
         for (name, value) in &self.inputs {
+            let known = if known == Known::AllButBatch && self.weights.contains(name) { Known::All } else { known };
             let dims: Vec<String> = value.dims.iter().enumerate().map(|(i, n)| dimension(name, i, *n, known)).collect();
             let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
             model = model.input(name, DataType::Double, &dims);

@@ -65,6 +65,15 @@ pub enum Initial {
     Zeros,
 }
 
+/// The gradient of the loss with respect to an input of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputGradient {
+    /// The input.
+    pub input: String,
+    /// The output with its gradient, in the type and shape of the input.
+    pub gradient: String,
+}
+
 /// Everything a driver must know; JSON in the metadata entry `elonnx.train_step`, and in a file beside the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signature {
@@ -102,4 +111,6 @@ pub struct Signature {
     pub class_axis: usize,
     /// Output, float32 scalar: global norm of the gradients before clipping. None where it is not computed.
     pub gradient_norm: Option<String>,
+    /// Gradients of inputs, where they were asked for.
+    pub input_gradients: Vec<InputGradient>,
 }
