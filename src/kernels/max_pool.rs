@@ -6,7 +6,6 @@
 mod tests;
 
 use super::error::KernelError;
-use super::copy::copy_few;
 use super::isa::compiled;
 use super::shared::Shared;
 use super::window::Window;
@@ -221,53 +220,24 @@ impl MaxPool {
     }
 }
 
-/// Windows that become registers.
-const STEP: usize = 16;
-
 /// A plane under windows of two by two.
 #[inline(always)]
 fn spread_quarter(x: &[f32], dx: &mut [f32], dy: &[f32], width: usize, columns: usize) {
+    dx.fill(0.0);
     let whole = 2 * columns;
     for ((x, dx), dy) in x.chunks_exact(2 * width).zip(dx.chunks_exact_mut(2 * width)).zip(dy.chunks_exact(columns)) {
         let (upper, lower) = x.split_at(width);
-        let (dx_upper, dx_lower) = dx.split_at_mut(width);
-        let mut at = 0;
-        while at < columns {
-            // copies on the stack, whose ends may be empty: then the compiler sees whole registers
-            let len = STEP.min(columns - at);
-            let (mut rows, mut of) = ([[0.0f32; 2 * STEP]; 2], [0.0f32; STEP]);
-            copy_few(&upper[2 * at..2 * (at + len)], &mut rows[0][..2 * len]);
-            copy_few(&lower[2 * at..2 * (at + len)], &mut rows[1][..2 * len]);
-            copy_few(&dy[at..at + len], &mut of[..len]);
-            let spread = spread_step(&rows, &of);
-            copy_few(&spread[0][..2 * len], &mut dx_upper[2 * at..2 * (at + len)]);
-            copy_few(&spread[1][..2 * len], &mut dx_lower[2 * at..2 * (at + len)]);
-            at += len;
+        let pairs = upper[..whole].chunks_exact(2).zip(lower[..whole].chunks_exact(2));
+        for ((i, (above, below)), dy) in pairs.enumerate().zip(dy) {
+            // numbers instead of branches, which nobody could foresee
+            let (right_above, right_below) = (above[1] > above[0], below[1] > below[0]);
+            let largest_above = if right_above { above[1] } else { above[0] };
+            let largest_below = if right_below { below[1] } else { below[0] };
+            let is_below = largest_below > largest_above;
+            let right = if is_below { right_below } else { right_above };
+            dx[2 * i + usize::from(right) + usize::from(is_below) * width] = *dy;
         }
-        dx_upper[whole..].fill(0.0);
-        dx_lower[whole..].fill(0.0);
     }
-    // rows that no window reaches
-    let reached = dy.len() / columns * 2 * width;
-    dx[reached..].fill(0.0);
-}
-
-/// Windows side by side; without a branch, for registers.
-#[inline(always)]
-fn spread_step(rows: &[[f32; 2 * STEP]; 2], dy: &[f32; STEP]) -> [[f32; 2 * STEP]; 2] {
-    let mut spread = [[0.0f32; 2 * STEP]; 2];
-    for i in 0..STEP {
-        let [[a, b], [c, d]] = [0, 1].map(|row: usize| [rows[row][2 * i], rows[row][2 * i + 1]]);
-        let above = if a >= b { a } else { b };
-        let below = if c >= d { c } else { d };
-        let upper = if above >= below { dy[i] } else { 0.0 };
-        let lower = if above >= below { 0.0 } else { dy[i] };
-        spread[0][2 * i] = if a >= b { upper } else { 0.0 };
-        spread[0][2 * i + 1] = if a >= b { 0.0 } else { upper };
-        spread[1][2 * i] = if c >= d { lower } else { 0.0 };
-        spread[1][2 * i + 1] = if c >= d { 0.0 } else { lower };
-    }
-    spread
 }
 
 #[inline(always)]

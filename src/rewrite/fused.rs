@@ -6,7 +6,11 @@
 //! to node comes by attribute reference or is computed from shapes.
 
 mod adamw;
+mod batch_normalization;
 mod body;
+mod convolution;
+mod forward;
+mod max_pool;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +19,13 @@ use crate::model::proto::FunctionProto;
 
 use super::{DOMAIN, RewriteError};
 pub(crate) use adamw::ADAMW;
+pub(crate) use batch_normalization::{
+    BATCH_NORMALIZATION_GRAD, BATCH_NORMALIZATION_OPSET, BATCH_NORMALIZATION_RELU, BATCH_NORMALIZATION_RELU_GRAD,
+    BATCH_NORMALIZATION_RELU_POOL, BATCH_NORMALIZATION_RELU_POOL_GRAD,
+};
+pub(crate) use convolution::{CONV, CONV_GRAD_INPUT, CONV_GRAD_WEIGHT};
+pub(crate) use forward::{fuse_forward, pool_attributes};
+pub(crate) use max_pool::{MAX_POOL, MAX_POOL_GRAD, MAX_POOL_GRAD_OPSET};
 
 /// One operator.
 pub(crate) struct Fused {
@@ -25,7 +36,19 @@ pub(crate) struct Fused {
 }
 
 /// All of them.
-pub(crate) const ALL: &[&Fused] = &[&ADAMW];
+pub(crate) const ALL: &[&Fused] = &[
+    &ADAMW,
+    &CONV,
+    &CONV_GRAD_INPUT,
+    &CONV_GRAD_WEIGHT,
+    &BATCH_NORMALIZATION_RELU,
+    &BATCH_NORMALIZATION_RELU_POOL,
+    &BATCH_NORMALIZATION_GRAD,
+    &BATCH_NORMALIZATION_RELU_GRAD,
+    &BATCH_NORMALIZATION_RELU_POOL_GRAD,
+    &MAX_POOL,
+    &MAX_POOL_GRAD,
+];
 
 /// The operator of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Fused> {

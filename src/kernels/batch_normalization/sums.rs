@@ -31,11 +31,14 @@ impl Moments {
 pub(super) unsafe fn moments<'a, S: Simd>(planes: impl Iterator<Item = &'a [f32]> + Clone) -> Moments {
     let origin = planes.clone().find_map(|plane| plane.first()).copied().unwrap_or(0.0);
     let (mut count, mut sum, mut squares) = (0usize, 0.0, 0.0);
-    for plane in planes {
+    let mut planes = planes.peekable();
+    while let Some(plane) = planes.next() {
         count += plane.len();
-        for run in plane.chunks(RUN) {
+        let next = planes.peek().map_or(plane.as_ptr(), |next| next.as_ptr());
+        for (number, run) in plane.chunks(RUN).enumerate() {
             // SAFETY: the caller's.
-            let [run_sum, run_squares] = unsafe { moments_of_run::<S>(run, origin) };
+            let [run_sum, run_squares] =
+                unsafe { moments_of_run::<S>(run, origin, next.wrapping_add(number * RUN)) };
             sum += f64::from(run_sum);
             squares += f64::from(run_squares);
         }
@@ -45,10 +48,13 @@ pub(super) unsafe fn moments<'a, S: Simd>(planes: impl Iterator<Item = &'a [f32]
     Moments { mean: f64::from(origin) + mean, variance: (squares / count - mean * mean).max(0.0) }
 }
 
+/// `next` is where the next plane has these numbers: planes of a channel lie too far apart for the machine to see them
+/// coming.
+///
 /// # Safety
 /// The machine has the instruction set.
 #[inline(always)]
-unsafe fn moments_of_run<S: Simd>(run: &[f32], origin: f32) -> [f32; 2] {
+unsafe fn moments_of_run<S: Simd>(run: &[f32], origin: f32, next: *const f32) -> [f32; 2] {
     let step = WIDE * S::F32::LANES;
     let whole = run.len() / step * step;
     // SAFETY: reads end before `whole`; the caller's.
@@ -57,6 +63,7 @@ unsafe fn moments_of_run<S: Simd>(run: &[f32], origin: f32) -> [f32; 2] {
         let mut sums = [[S::F32::splat(0.0); WIDE]; 2];
         for at in (0..whole).step_by(step) {
             for i in 0..WIDE {
+                S::prefetch(next.wrapping_add(at + i * S::F32::LANES));
                 let x = S::F32::load(run.as_ptr().add(at + i * S::F32::LANES)).sub(from);
                 sums[0][i] = sums[0][i].add(x);
                 sums[1][i] = x.mul_add(x, sums[1][i]);

@@ -5,6 +5,7 @@ mod tests;
 
 use super::Builder;
 use super::backward::{Backward, Refusal, Vjp, refusal};
+use super::fused;
 
 pub(super) const RULES: &[(&str, Vjp)] = &[("BatchNormalization", batch_normalization)];
 
@@ -21,6 +22,9 @@ fn batch_normalization(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     let training = c.int("training_mode", 0) != 0;
     if c.b.opset() < TRAINING_MODE && c.node.output.iter().skip(1).any(|output| !output.is_empty()) {
         return Err(refusal(format!("it trains in the form before version {TRAINING_MODE} of the standard operators")));
+    }
+    if training && fused::batch_normalization(c, &dy) {
+        return Ok(());
     }
     let channels = Channels::of(c)?;
     let (x, scale) = (c.x(0), c.x(1));

@@ -7,6 +7,7 @@ mod tests;
 mod weight;
 
 use super::backward::{Backward, Refusal, Vjp};
+use super::fused;
 
 pub(crate) use geometry::Geometry;
 pub(crate) use input::input_gradient;
@@ -23,6 +24,9 @@ fn conv(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     c.b.declare_like(&dy, &y);
     let (x, w) = (c.x(0), c.x(1));
     let geometry = Geometry::of_conv(c)?;
+    if fused::conv(c, &dy, &geometry) {
+        return Ok(());
+    }
     if c.wants(0) {
         let dx = input_gradient(c.b, &dy, &w, &x, &geometry);
         c.give(0, dx);

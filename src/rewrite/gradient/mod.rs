@@ -17,6 +17,7 @@ mod dropout;
 mod einsum;
 mod elementary;
 mod error;
+mod fused;
 mod indexing;
 mod loss;
 mod movement;

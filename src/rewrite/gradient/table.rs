@@ -2,7 +2,7 @@
 
 use super::backward::Vjp;
 use super::{
-    activation, arithmetic, batch_normalization, convolution, dropout, einsum, elementary, indexing, loss, movement,
+    activation, arithmetic, batch_normalization, convolution, dropout, einsum, elementary, fused, indexing, loss, movement,
     normalization, pooling, product, reduction, resize, selection, softmax,
 };
 use crate::rewrite::is_our_domain;
@@ -83,7 +83,7 @@ pub(super) fn rule(domain: &str, op: &str) -> Option<Rule> {
             vjp.map(|(_, vjp)| Rule::Vjp(*vjp)).or_else(|| ZERO.contains(&op).then_some(Rule::Zero))
         }
         domain if is_our_domain(domain) => {
-            loss::OURS.iter().find(|(name, _)| *name == op).map(|(_, vjp)| Rule::Vjp(*vjp))
+            loss::OURS.iter().chain(fused::OURS).find(|(name, _)| *name == op).map(|(_, vjp)| Rule::Vjp(*vjp))
         }
         _ => None,
     }

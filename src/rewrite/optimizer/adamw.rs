@@ -2,6 +2,7 @@
 
 use crate::model::DataType;
 use crate::model::proto::TensorProto;
+use crate::rewrite::fused::ADAMW;
 use crate::rewrite::gradient::Builder;
 
 use super::update::{Scalars, State, Trained, Updated, add_state, scaled};
@@ -16,7 +17,10 @@ pub(super) struct AdamW {
 
 /// The update of one parameter: the place where a fused operator may stand in for a dozen passes over memory.
 pub(super) fn update_adamw(b: &mut Builder<'_>, rule: &AdamW, scalars: &Scalars, one: &Trained) -> Updated {
-    rule.update(b, scalars, one)
+    match &scalars.step {
+        Some(step) if b.fuses(&one.parameter) => rule.fused(b, &scalars.learning_rate, step, one),
+        _ => rule.update(b, scalars, one),
+    }
 }
 
 /// What a step is scaled by, in the element type of a parameter.
@@ -30,6 +34,31 @@ struct Factors {
 }
 
 impl AdamW {
+    /// The same by one operator.
+    fn fused(&self, b: &mut Builder<'_>, learning_rate: &str, step: &str, one: &Trained) -> Updated {
+        let (parameter, gradient) = (&one.parameter, &one.gradient);
+        b.set_scope(parameter);
+        let mean = add_state(b, parameter, "exp_avg");
+        let square = add_state(b, parameter, "exp_avg_sq");
+        let scale = b.number(parameter, 1.0);
+        let inputs = [parameter, gradient, &mean, &square, learning_rate, step, &scale];
+        let outputs = b.fused(&ADAMW, &inputs, 3, |node| {
+            node.float("beta1", self.beta1 as f32)
+                .float("beta2", self.beta2 as f32)
+                .float("epsilon", self.epsilon as f32)
+                .float("weight_decay", self.weight_decay as f32)
+        });
+        for output in &outputs {
+            b.declare_like(output, parameter);
+        }
+        let [value, new_mean, new_square] = [0, 1, 2].map(|i| outputs[i].clone());
+        let state = vec![
+            State { kind: "exp_avg", input: mean, updated: new_mean },
+            State { kind: "exp_avg_sq", input: square, updated: new_square },
+        ];
+        Updated { value, state }
+    }
+
     /// p ← p·(1 − lr·λ); m ← m + (g − m)(1 − β₁); v ← vβ₂ + (1 − β₂)g²;
     /// p ← p − lr/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + ε).
     fn update(&self, b: &mut Builder<'_>, scalars: &Scalars, one: &Trained) -> Updated {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{DataType, Dimension, Document, GraphIndex, ValueType, value_info};
+use crate::rewrite::fused::fuse_forward;
 use crate::rewrite::gradient::{Builder, GradientError, differentiate};
 use crate::rewrite::optimizer::{Scalars, Trained, clip, global_norm, update};
 use crate::rewrite::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
@@ -133,7 +134,12 @@ impl Plan<'_> {
         parameters: &BTreeSet<String>,
         options: &TrainStepOptions,
     ) -> Result<(Document, Signature), TrainStepError> {
-        let mut builder = Builder::new(&self.forward.document)?;
+        let mut forward = self.forward.document.clone();
+        if options.plugin {
+            let opset = forward.opset_version("").unwrap_or_default();
+            fuse_forward(&mut forward, opset);
+        }
+        let mut builder = Builder::new(&forward)?;
         if options.plugin {
             builder = builder.with_fused_operators();
         }

@@ -5,6 +5,7 @@ use crate::model::proto::{NodeProto, TensorProto};
 use crate::rewrite::gradient::Builder;
 use crate::rewrite::gradient::backward::{Backward, Refusal, refusal};
 use crate::rewrite::gradient::convolution::Geometry;
+use crate::rewrite::gradient::fused;
 
 /// Version of the standard operators from which on a scatter can add.
 const ADDING_SCATTER: i64 = 16;
@@ -14,6 +15,9 @@ pub(super) fn max_pool(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
     let (dy, x) = (c.dy()?, c.x(0));
     let y = c.y(0);
     c.b.declare_like(&dy, &y);
+    if fused::max_pool(c, &dy, &x) {
+        return Ok(());
+    }
     let indices = row_major_indices(c, &x)?;
     let overlap = overlap(c)?;
     let zeros = zeros_for(c.b, &x);
