@@ -15,10 +15,6 @@ impl Trainer {
     /// Goes on from the newest checkpoint of a folder.
     pub(super) fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
         let (last, best) = (folder.join(files::LAST), folder.join(files::BEST));
-        if !last.exists() && !best.exists() {
-            let problem = "is not there, so there is nothing to resume".to_owned();
-            return Err(TrainError::Checkpoint { path: last, problem });
-        }
         let best = if best.exists() { Some(Checkpoint::load(&best)?) } else { None };
         let last = if last.exists() { Some(Checkpoint::load(&last)?) } else { None };
         // the best one is written first: a run that was killed in between goes on from there

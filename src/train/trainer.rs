@@ -106,7 +106,8 @@ impl Trainer {
         let Plan { document, mut options, step, .. } = plan;
         let ignored = step.options.loss.ignore_index();
         let labels = usable("training", &training, classes, ignored)?;
-        let mut notes = step.notes.clone();
+        let mut notes = Vec::new();
+        check_folder(&options)?;
         if let Some(validation) = &validation {
             usable("validation", validation, classes, ignored)?;
             same_classes(&training, validation)?;
@@ -153,12 +154,6 @@ impl Trainer {
             if self.options.resume {
                 return self.resume(&folder);
             }
-            if folder.join(files::LAST).exists() {
-                return Err(TrainError::Options(format!(
-                    "{} holds a run already; resume it, or give this one another folder",
-                    folder.display()
-                )));
-            }
         }
         for port in self.step.signature.parameters.iter().chain(&self.step.signature.buffers) {
             if let Some(bytes) = initial(&self.document, &port.name)? {
@@ -168,7 +163,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// What was decided, a sentence each: for the user to read.
+    /// What differs from what was asked for, a sentence each: for the user to read. What was decided about the model is
+    /// in the notes of its step.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -234,6 +230,23 @@ impl Trainer {
     fn out_of_patience(&self) -> bool {
         let Some((patience, (best, _))) = self.options.patience.zip(self.standing.best) else { return false };
         self.standing.epoch.saturating_sub(best) > patience.saturating_sub(1)
+    }
+}
+
+/// A run folder either holds the run to resume, or none.
+fn check_folder(options: &TrainerOptions) -> Result<(), TrainError> {
+    let Some(folder) = &options.run_folder else { return Ok(()) };
+    let (last, best) = (folder.join(files::LAST), folder.join(files::BEST));
+    match (options.resume, last.exists() || best.exists()) {
+        (true, false) => {
+            let problem = "is not there, so there is nothing to resume".to_owned();
+            Err(TrainError::Checkpoint { path: last, problem })
+        }
+        (false, true) => Err(TrainError::Options(format!(
+            "{} holds a run already; resume it, or give this one another folder",
+            folder.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -54,6 +54,7 @@ impl Told {
         let with = validation.map_or(", none to validate with".to_owned(), |v| format!(", {} to validate with", v.len()));
         page.row("samples", &format!("{}{with}", training.len()));
         page.rows("data", training.describe());
+        page.rows("note", &plan.step().notes);
         page.blank();
         page.print()
     }
