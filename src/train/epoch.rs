@@ -62,7 +62,10 @@ impl Trainer {
                 measured: self.standing.sums.measured(),
                 examples_per_second: self.trained_since(begin),
             });
-            if flow == Flow::Continue && self.is_time_to_save() && let Some(path) = self.save(files::LAST)? {
+            if flow == Flow::Continue
+                && self.is_time_to_save()
+                && let Some(path) = self.save(files::LAST)?
+            {
                 flow = tell(&Event::Saved(&path));
             }
             Ok::<bool, TrainError>(flow == Flow::Continue)
@@ -113,10 +116,7 @@ impl Trainer {
 
     /// Means over the validation data; None where it was asked to stop, Some(None) where there are no such data.
     #[expect(clippy::option_option, reason = "one is whether, the other what")]
-    fn validate(
-        &mut self,
-        tell: &mut impl FnMut(&Event<'_>) -> Flow,
-    ) -> Result<Option<Option<Measured>>, TrainError> {
+    fn validate(&mut self, tell: &mut impl FnMut(&Event<'_>) -> Flow) -> Result<Option<Option<Measured>>, TrainError> {
         let Some(validation) = self.validation.take() else { return Ok(Some(None)) };
         let order = Order::in_turn(validation.len(), self.options.batch, self.options.drop_last);
         let epoch = Epoch {

@@ -37,11 +37,13 @@ impl Trainer {
         }
         self.standing = Standing { threads, ..newest.standing.clone() };
         if let Some((epoch, _)) = self.standing.best {
-            let kept = best.as_ref().filter(|best| best.standing.epoch == epoch).ok_or_else(|| TrainError::Checkpoint {
-                path: folder.join(files::BEST),
-                problem: format!("does not hold epoch {epoch}, the best one; the folder is not as the run left it"),
-            })?;
-            let values = self.weights().filter_map(|name| Some((name.to_owned(), kept.tensors.get(name)?.data.clone())));
+            let kept =
+                best.as_ref().filter(|best| best.standing.epoch == epoch).ok_or_else(|| TrainError::Checkpoint {
+                    path: folder.join(files::BEST),
+                    problem: format!("does not hold epoch {epoch}, the best one; the folder is not as the run left it"),
+                })?;
+            let values =
+                self.weights().filter_map(|name| Some((name.to_owned(), kept.tensors.get(name)?.data.clone())));
             self.best = Some(values.collect());
         }
         Ok(())

@@ -120,7 +120,9 @@ impl Trainer {
         if let Some(fixed) = fixed
             && (fixed != options.batch || !options.drop_last)
         {
-            notes.push(format!("the model takes {fixed} samples at a time: batches have that size, and others are left out"));
+            notes.push(format!(
+                "the model takes {fixed} samples at a time: batches have that size, and others are left out"
+            ));
             (options.batch, options.drop_last) = (fixed, true);
         }
         let order = Order::shuffled(training.len(), options.batch, options.seed, options.drop_last);
@@ -140,8 +142,19 @@ impl Trainer {
         }
         let terms = terms(&document, &options, training.len(), validation.as_ref().map(Samples::len));
         let standing = Standing::start(terms, options.threads);
-        let mut trainer =
-            Self { document, options, step, sessions, training, validation, order, standing, best: None, notes, sampled: 0 };
+        let mut trainer = Self {
+            document,
+            options,
+            step,
+            sessions,
+            training,
+            validation,
+            order,
+            standing,
+            best: None,
+            notes,
+            sampled: 0,
+        };
         trainer.begin()?;
         Ok(trainer)
     }
@@ -149,8 +162,7 @@ impl Trainer {
     /// The model's own values, or those of the checkpoint.
     fn begin(&mut self) -> Result<(), TrainError> {
         if let Some(folder) = self.options.run_folder.clone() {
-            std::fs::create_dir_all(&folder)
-                .map_err(|source| TrainError::Write { path: folder.clone(), source })?;
+            std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write { path: folder.clone(), source })?;
             if self.options.resume {
                 return self.resume(&folder);
             }

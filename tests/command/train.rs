@@ -61,14 +61,18 @@ fn a_model_is_trained() {
     assert!(best["validation"]["accuracy"].as_f64().unwrap() > 0.9, "{best}");
     assert_eq!(desk.read("trained.onnx").len(), desk.read("model.onnx").len());
     assert_ne!(desk.read("trained.onnx"), desk.read("model.onnx"));
-    for file in ["trained.run/last.safetensors", "trained.run/best.safetensors", "trained.run/metrics.json", "curves.svg"] {
+    for file in
+        ["trained.run/last.safetensors", "trained.run/best.safetensors", "trained.run/metrics.json", "curves.svg"]
+    {
         assert!(desk.path(file).is_file(), "{file}");
     }
 
     let again = |line: &str| Run::of(&mut train(&desk, &library, line));
     again("-o trained.onnx").ends(2).says(&["trained.onnx exists", "--force"]);
     again("-o other.onnx --run-dir trained.run").ends(2).tells(&["trained.run holds a run already"]);
-    again("-o other.onnx --run-dir trained.run --resume --epochs 40 --seed 9").ends(2).tells(&["seed was 0 and is 9 now"]);
+    again("-o other.onnx --run-dir trained.run --resume --epochs 40 --seed 9")
+        .ends(2)
+        .tells(&["seed was 0 and is 9 now"]);
     let told = again("-o trained.onnx --force --epochs 2").ends(0);
     assert_eq!(told.stdout.lines().count(), 4, "{}", told.stdout);
     assert!(told.stdout.lines().chain(told.stderr.lines()).all(|line| line.chars().count() <= 80), "{}", told.stdout);
@@ -110,13 +114,17 @@ fn ctrl_c_writes_a_checkpoint_that_is_resumed() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("stopping after this step") && stderr.contains("--resume"), "{stderr}");
-    assert!(rest.last().is_some_and(|line| line.contains("130") || line.contains("interrupted") || line == "}"), "{rest:?}");
+    assert!(
+        rest.last().is_some_and(|line| line.contains("130") || line.contains("interrupted") || line == "}"),
+        "{rest:?}"
+    );
     assert!(!desk.path("trained.onnx").exists());
 
     let metrics: serde_json::Value = serde_json::from_slice(&desk.read("trained.run/metrics.json")).unwrap();
     let done = metrics["history"].as_array().unwrap().len();
     let epochs = done + 2;
-    let run = Run::of(&mut train(&desk, &library, &format!("-o trained.onnx --resume --epochs {epochs} --json"))).ends(0);
+    let run =
+        Run::of(&mut train(&desk, &library, &format!("-o trained.onnx --resume --epochs {epochs} --json"))).ends(0);
     let events = run.lines();
     assert_eq!(events[0]["epochs_done"].as_u64().unwrap(), done as u64);
     assert_eq!(events.last().unwrap()["epochs_done"].as_u64().unwrap(), epochs as u64);
