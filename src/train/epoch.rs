@@ -88,7 +88,7 @@ impl Trainer {
         let scalars = Scalars {
             learning_rate: self.options.learning_rate.at(progress) as f32,
             step: i64::try_from(self.standing.step + 1).unwrap_or(i64::MAX),
-            seed: (Random::of(&[DROPOUT, self.options.seed, self.standing.step]).next() >> 33) as i64,
+            seed: (Random::of(&[DROPOUT, self.options.seed, self.standing.step]).bits() >> 33) as i64,
             bonus_weight: schedule(&self.options).at(progress) as f32,
         };
         let mut sums = self.standing.sums;
