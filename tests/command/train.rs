@@ -52,7 +52,7 @@ fn train(desk: &Desk, library: &Path, line: &str) -> Command {
 fn a_model_is_trained() {
     let Some(library) = library("a_model_is_trained") else { return };
     let desk = desk();
-    let line = "--val data.csv --epochs 30 --lr 0.02 -o trained.onnx --plot curves.svg";
+    let line = "--val data.csv --epochs 30 --lr 0.02 --batch-size 16 -o trained.onnx --plot curves.svg";
     let run = Run::of(&mut train(&desk, &library, &format!("{line} --json"))).ends(0);
     let events = run.lines();
     assert_eq!(events.len(), 32, "{}", run.stdout);

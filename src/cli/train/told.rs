@@ -152,9 +152,10 @@ impl Told {
     }
 }
 
-const HEAD: &str = "\
-           ------------ training -----------   --------- validation --------
-   epoch     loss     acc  margin   energy      loss     acc  margin   energy  time";
+const HEAD: &str = concat!(
+    "           ------------ training -----------   --------- validation --------\n",
+    "   epoch     loss     acc  margin   energy      loss     acc  margin   energy  time"
+);
 
 /// Within 80 columns; a star marks the best so far.
 fn line(record: &EpochRecord, epochs: u64) -> String {
