@@ -1,4 +1,4 @@
-//! Trains a classifier on points in the plane and writes it back:
+//! Trains a classifier and writes it with what it has learnt:
 //!
 //! `cargo run --example train --no-default-features --features train -- model.onnx data.npz trained.onnx`
 //!
@@ -16,8 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: train MODEL DATA OUTPUT".into());
     };
     let document = Document::open(model)?;
-    let options =
-        TrainerOptions { epochs: 5, batch: 64, learning_rate: LearningRate::constant(1e-3), ..TrainerOptions::default() };
+    let options = TrainerOptions {
+        epochs: 5,
+        batch: 64,
+        learning_rate: LearningRate::constant(1e-3),
+        ..TrainerOptions::default()
+    };
     // the plan says what samples must look like
     let plan = Plan::new(&document, options)?;
     let samples = Samples::open(&Options { paths: vec![data.into()], ..Options::default() }, plan.inputs())?;

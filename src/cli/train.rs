@@ -22,7 +22,8 @@ use crate::model::{Document, ExternalData};
 use crate::report::Format;
 use crate::rewrite::train_step::{TrainStepOptions, loss_of};
 use crate::train::{
-    Augmentation, Best, ClassWeights, End, Event, Flow, Plan, Summary, Trainer, TrainerOptions, files, save_curves, split,
+    Augmentation, Best, ClassWeights, End, Event, Flow, Plan, Summary, Trainer, TrainerOptions, files, save_curves,
+    split,
 };
 
 /// Train a classifier on the stock ONNX Runtime
@@ -190,8 +191,8 @@ impl Arguments {
         let validation = if self.val.is_empty() { found.into_iter().collect() } else { self.val.clone() };
         let (training, _) = self.data_options.options(&train, None)?;
         let labels = self.val_labels.clone();
-        let validation = (!validation.is_empty())
-            .then(|| Options { paths: validation, labels, limit: None, ..training.clone() });
+        let validation =
+            (!validation.is_empty()).then(|| Options { paths: validation, labels, limit: None, ..training.clone() });
         Ok((training, validation))
     }
 
@@ -299,8 +300,7 @@ fn warn_of(notes: &[String], quiet: bool) -> anyhow::Result<()> {
 }
 
 fn best_parser() -> impl clap::builder::TypedValueParser<Value = Best> {
-    PossibleValuesParser::new(["accuracy", "loss"])
-        .map(|text| if text == "loss" { Best::Loss } else { Best::Accuracy })
+    PossibleValuesParser::new(["accuracy", "loss"]).map(|text| if text == "loss" { Best::Loss } else { Best::Accuracy })
 }
 
 fn class_weights(text: &str) -> Result<ClassWeights, String> {

@@ -47,6 +47,7 @@ impl Values {
     }
 
     /// Appends those of the same type; false where it is another.
+    #[cfg(feature = "data")]
     pub(crate) fn append(&mut self, other: &Self) -> bool {
         macro_rules! each {
             ($($variant:ident)*) => {
@@ -61,6 +62,7 @@ impl Values {
     }
 
     /// Elements of some of its rows of `width` elements, in the order of `rows`; rows that are not there are left out.
+    #[cfg(feature = "data")]
     pub(crate) fn gather(&self, width: usize, rows: &[usize]) -> Self {
         fn pick<T: Copy>(values: &[T], width: usize, rows: &[usize]) -> Vec<T> {
             let row = |&row: &usize| values.get(row * width..(row + 1) * width).unwrap_or_default();

@@ -3,6 +3,7 @@
 use super::chart::{Chart, Frame, HEIGHT, WIDTH};
 use super::colours::{chart_style, class_of_set, resolved};
 use super::raster;
+use super::scale::nice_step;
 use super::svg::{Anchor, Svg};
 use super::text::{escape, shorten};
 use super::{Format, ReportError};
@@ -81,7 +82,7 @@ fn chart(name: &str, curves: &[Curve]) -> Chart {
     let room = (y.1 - y.0) * 0.05;
     let mut frame = Frame::linear(x, (y.0 - room, y.1 + room));
     frame.y_axis("", 5);
-    frame.x_axis("epoch");
+    epoch_axis(&mut frame, x);
     for (index, points) in lines.iter().enumerate() {
         let class = class_of_set(index);
         let points: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (frame.x.at(x), frame.y.at(y))).collect();
@@ -95,6 +96,23 @@ fn chart(name: &str, curves: &[Curve]) -> Chart {
         classes.iter().zip(curves).map(|(class, curve)| (class.as_str(), curve.name.clone())).collect();
     frame.legend(&entries);
     frame.finish(format!("{name} over the epochs"))
+}
+
+/// Numbers below the axis: whole epochs, as many as fit.
+#[expect(clippy::cast_possible_truncation, reason = "epochs are few")]
+fn epoch_axis(frame: &mut Frame, (first, last): (f64, f64)) {
+    const MOST: f64 = 12.0;
+    let bottom = Frame::BOTTOM;
+    frame.svg.line("axis", (Frame::LEFT, bottom), (Frame::RIGHT, bottom));
+    let step = if last - first <= MOST { 1.0 } else { nice_step((first, last), 8).max(1.0) };
+    let (low, high) = ((first / step).ceil() as i64, (last / step).floor() as i64);
+    for tick in low..=high {
+        let value = tick as f64 * step;
+        let x = frame.x.at(value);
+        frame.svg.line("axis", (x, bottom), (x, bottom + 4.0));
+        frame.svg.text("tick", (x, bottom + 17.0), Anchor::Middle, &format!("{value}"));
+    }
+    frame.svg.text("label", (Frame::RIGHT, bottom + 36.0), Anchor::End, "epoch");
 }
 
 #[cfg(test)]
@@ -112,6 +130,9 @@ mod tests {
         let svg = String::from_utf8(curves_picture("a & b", &panels, Format::Svg).unwrap()).unwrap();
         assert!(svg.contains("a &amp; b") && svg.contains("&lt;training&gt;") && !svg.contains("NaN"));
         assert_eq!(svg.matches("class=\"curve").count(), 1);
+        // epochs 1, 2, 3 of the first chart, 1 of the second
+        let ticks = |number: &str| svg.matches(&format!("text-anchor=\"middle\">{number}<")).count();
+        assert_eq!((ticks("1"), ticks("2"), ticks("3"), ticks("1.5")), (2, 1, 1, 0));
         let png = curves_picture("a", &panels, Format::Png).unwrap();
         assert!(png.starts_with(b"\x89PNG"));
     }

@@ -16,7 +16,7 @@ impl Augmentation {
     /// Of a sample in an epoch.
     pub fn shift(self, seed: u64, epoch: u64, sample: usize) -> Shift {
         let mut random = Random::of(&[PURPOSE, seed, epoch, sample as u64]);
-        let mirror = self.mirror && random.next() & 1 == 1;
+        let mirror = self.mirror && random.bits() & 1 == 1;
         let padding = i32::try_from(self.padding).unwrap_or(i32::MAX / 4);
         let mut by = || random.below(2 * u64::from(self.padding) + 1) as i32 - padding;
         Shift { mirror, right: by(), down: by() }

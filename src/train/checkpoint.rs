@@ -95,7 +95,8 @@ impl Checkpoint {
         let standing = serde_json::to_string(&self.standing)
             .map_err(|error| failed(format!("cannot hold where the run stands: {error}")))?;
         let metadata = HashMap::from([(KEY.to_owned(), standing)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| failed(format!("is not written: {error}")))?;
+        let bytes = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| failed(format!("is not written: {error}")))?;
         replace_file(path, |out| out.write_all(&bytes))?;
         Ok(())
     }

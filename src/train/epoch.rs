@@ -62,7 +62,10 @@ impl Trainer {
                 measured: self.standing.sums.measured(),
                 examples_per_second: self.trained_since(begin),
             });
-            if flow == Flow::Continue && self.is_time_to_save() && let Some(path) = self.save(files::LAST)? {
+            if flow == Flow::Continue
+                && self.is_time_to_save()
+                && let Some(path) = self.save(files::LAST)?
+            {
                 flow = tell(&Event::Saved(&path));
             }
             Ok::<bool, TrainError>(flow == Flow::Continue)
@@ -85,7 +88,7 @@ impl Trainer {
         let scalars = Scalars {
             learning_rate: self.options.learning_rate.at(progress) as f32,
             step: i64::try_from(self.standing.step + 1).unwrap_or(i64::MAX),
-            seed: (Random::of(&[DROPOUT, self.options.seed, self.standing.step]).next() >> 33) as i64,
+            seed: (Random::of(&[DROPOUT, self.options.seed, self.standing.step]).bits() >> 33) as i64,
             bonus_weight: schedule(&self.options).at(progress) as f32,
         };
         let mut sums = self.standing.sums;
@@ -113,10 +116,7 @@ impl Trainer {
 
     /// Means over the validation data; None where it was asked to stop, Some(None) where there are no such data.
     #[expect(clippy::option_option, reason = "one is whether, the other what")]
-    fn validate(
-        &mut self,
-        tell: &mut impl FnMut(&Event<'_>) -> Flow,
-    ) -> Result<Option<Option<Measured>>, TrainError> {
+    fn validate(&mut self, tell: &mut impl FnMut(&Event<'_>) -> Flow) -> Result<Option<Option<Measured>>, TrainError> {
         let Some(validation) = self.validation.take() else { return Ok(Some(None)) };
         let order = Order::in_turn(validation.len(), self.options.batch, self.options.drop_last);
         let epoch = Epoch {

@@ -15,10 +15,6 @@ impl Trainer {
     /// Goes on from the newest checkpoint of a folder.
     pub(super) fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
         let (last, best) = (folder.join(files::LAST), folder.join(files::BEST));
-        if !last.exists() && !best.exists() {
-            let problem = "is not there, so there is nothing to resume".to_owned();
-            return Err(TrainError::Checkpoint { path: last, problem });
-        }
         let best = if best.exists() { Some(Checkpoint::load(&best)?) } else { None };
         let last = if last.exists() { Some(Checkpoint::load(&last)?) } else { None };
         // the best one is written first: a run that was killed in between goes on from there
@@ -41,11 +37,13 @@ impl Trainer {
         }
         self.standing = Standing { threads, ..newest.standing.clone() };
         if let Some((epoch, _)) = self.standing.best {
-            let kept = best.as_ref().filter(|best| best.standing.epoch == epoch).ok_or_else(|| TrainError::Checkpoint {
-                path: folder.join(files::BEST),
-                problem: format!("does not hold epoch {epoch}, the best one; the folder is not as the run left it"),
-            })?;
-            let values = self.weights().filter_map(|name| Some((name.to_owned(), kept.tensors.get(name)?.data.clone())));
+            let kept =
+                best.as_ref().filter(|best| best.standing.epoch == epoch).ok_or_else(|| TrainError::Checkpoint {
+                    path: folder.join(files::BEST),
+                    problem: format!("does not hold epoch {epoch}, the best one; the folder is not as the run left it"),
+                })?;
+            let values =
+                self.weights().filter_map(|name| Some((name.to_owned(), kept.tensors.get(name)?.data.clone())));
             self.best = Some(values.collect());
         }
         Ok(())

@@ -4,13 +4,19 @@ use super::TrainError;
 use super::options::ClassWeights;
 
 /// Refuses labels that are no class; `what` names the data.
-pub fn check_labels(what: &str, labels: &[i64], classes: Option<usize>, ignored: Option<i64>) -> Result<(), TrainError> {
+pub fn check_labels(
+    what: &str,
+    labels: &[i64],
+    classes: Option<usize>,
+    ignored: Option<i64>,
+) -> Result<(), TrainError> {
     let end = classes.and_then(|classes| i64::try_from(classes).ok()).unwrap_or(i64::MAX);
     let wrong = |label: i64| Some(label) != ignored && !(0..end).contains(&label);
     if let Some((sample, label)) = labels.iter().enumerate().find(|&(_, &label)| wrong(label)) {
         let least = labels.iter().min().copied().unwrap_or(0);
         let hint = if least == 1 && *label == end { "; where they count from 1, write them from 0" } else { "" };
-        let range = classes.map_or("0 or more".to_owned(), |classes| format!("from 0 to {}", classes.saturating_sub(1)));
+        let range =
+            classes.map_or("0 or more".to_owned(), |classes| format!("from 0 to {}", classes.saturating_sub(1)));
         return Err(TrainError::Unusable(format!(
             "the label of sample {sample} of the {what} data is {label}, and the model's classes are {range}{hint}"
         )));
@@ -66,7 +72,8 @@ mod tests {
     #[test]
     fn labels_are_classes() {
         assert!(check_labels("training", &[0, 2, -1], Some(3), Some(-1)).is_ok());
-        let text = |labels: &[i64], ignored| check_labels("training", labels, Some(3), ignored).unwrap_err().to_string();
+        let text =
+            |labels: &[i64], ignored| check_labels("training", labels, Some(3), ignored).unwrap_err().to_string();
         assert!(text(&[0, -1], None).contains("the label of sample 1 of the training data is -1"));
         assert!(text(&[1, 2, 3], None).ends_with("from 0 to 2; where they count from 1, write them from 0"));
         assert!(text(&[7], Some(7)).contains("no sample"));

@@ -154,7 +154,14 @@ mod tests {
         sums.add(&Outcome { loss: 1.0, logits: &logits, rows, margins: &out.margin, labels: &labels, ignored: None });
         let one = Rows { outer: 1, ..rows };
         let (first, first_label) = (&logits[..3], &labels[..1]);
-        sums.add(&Outcome { loss: 4.0, logits: first, rows: one, margins: &out.margin, labels: first_label, ignored: None });
+        sums.add(&Outcome {
+            loss: 4.0,
+            logits: first,
+            rows: one,
+            margins: &out.margin,
+            labels: first_label,
+            ignored: None,
+        });
         let measured = sums.measured();
         assert_eq!(measured.samples, 3);
         assert!((measured.loss - 2.0).abs() < 1e-12);
@@ -170,7 +177,8 @@ mod tests {
         let logits = [1.0f32, 5.0, 2.0, 4.0];
         let rows = Rows::of(&[1, 2, 2], 1).unwrap();
         let mut sums = Sums::default();
-        let outcome = Outcome { loss: 1.0, logits: &logits, rows, margins: &[1.0, 1.0], labels: &[1, -1], ignored: Some(-1) };
+        let outcome =
+            Outcome { loss: 1.0, logits: &logits, rows, margins: &[1.0, 1.0], labels: &[1, -1], ignored: Some(-1) };
         sums.add(&outcome);
         assert_eq!((sums.rows, sums.right), (1, 1));
         sums.add(&Outcome { labels: &[1, 0], ignored: None, ..outcome });

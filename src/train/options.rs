@@ -80,7 +80,10 @@ impl TrainerOptions {
             return wrong("training takes at least one epoch and one sample per batch");
         }
         if !(rate.base.is_finite() && rate.base > 0.0) {
-            return Err(TrainError::Options(format!("the learning rate must be finite and above 0, not {}", rate.base)));
+            return Err(TrainError::Options(format!(
+                "the learning rate must be finite and above 0, not {}",
+                rate.base
+            )));
         }
         if !(rate.warmup.is_finite() && rate.warmup >= 0.0) {
             return Err(TrainError::Options(format!("the warm-up must be 0 epochs or more, not {}", rate.warmup)));

@@ -1,14 +1,14 @@
 //! A model made ready to be trained, before its data are known.
 
+use super::TrainError;
 use super::options::{ClassWeights, TrainerOptions};
 use super::schedule::BonusWeight;
 use super::tensors::type_of;
 use super::trainer::Trainer;
-use super::TrainError;
 use crate::data::{InputSpec, Samples};
 use crate::model::{DataType, Document};
-use crate::rewrite::train_step::{Size, TrainStep, eval_step, train_step};
 use crate::rewrite::optimizer::Optimizer;
+use crate::rewrite::train_step::{Size, TrainStep, eval_step, train_step};
 
 /// The training step of a model, and what it was made for.
 #[derive(Clone, Debug)]

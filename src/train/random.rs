@@ -12,13 +12,13 @@ impl Random {
         let mut random = Self(0x656c_6f6e_6e78);
         for &part in parts {
             random.0 ^= part;
-            random.0 = random.next();
+            random.0 = random.bits();
         }
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Random {
             return 0;
         }
         loop {
-            let wide = u128::from(self.next()) * u128::from(end);
+            let wide = u128::from(self.bits()) * u128::from(end);
             if wide as u64 >= end.wrapping_neg() % end {
                 return (wide >> 64) as u64;
             }
@@ -49,14 +49,14 @@ mod tests {
         // Vigna's splitmix64.c from seed 1234567
         let mut random = Random(1_234_567);
         assert_eq!(
-            [random.next(), random.next(), random.next()],
+            [random.bits(), random.bits(), random.bits()],
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 
     #[test]
     fn parts_count_in_their_order() {
-        let first = |parts: &[u64]| Random::of(parts).next();
+        let first = |parts: &[u64]| Random::of(parts).bits();
         assert_eq!(first(&[1, 2]), first(&[1, 2]));
         assert_ne!(first(&[1, 2]), first(&[2, 1]));
         assert_ne!(first(&[0]), first(&[0, 0]));

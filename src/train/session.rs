@@ -135,7 +135,8 @@ impl Sessions {
     /// Sets one of them, to little-endian elements.
     pub fn set(&mut self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
         let failed = |reason: String| TrainError::Failed { graph: STEP, reason: format!("{name}: {reason}") };
-        let at = self.slots.iter().position(|slot| slot.input == name).ok_or_else(|| failed("is none of it".to_owned()))?;
+        let at =
+            self.slots.iter().position(|slot| slot.input == name).ok_or_else(|| failed("is none of it".to_owned()))?;
         let newest = self.newest;
         let slot = self.slots.get(at).zip(self.sets.get_mut(newest).and_then(|set| set.get_mut(at)));
         let Some((slot, tensor)) = slot else { return Ok(()) };
@@ -145,14 +146,20 @@ impl Sessions {
     /// The newest elements of one of them, little-endian.
     pub fn get(&self, name: &str) -> Result<Vec<u8>, TrainError> {
         let failed = |reason: String| TrainError::Failed { graph: STEP, reason: format!("{name}: {reason}") };
-        let at = self.slots.iter().position(|slot| slot.input == name).ok_or_else(|| failed("is none of it".to_owned()))?;
+        let at =
+            self.slots.iter().position(|slot| slot.input == name).ok_or_else(|| failed("is none of it".to_owned()))?;
         let tensor = self.sets.get(self.newest).and_then(|set| set.get(at));
         let Some((slot, tensor)) = self.slots.get(at).zip(tensor) else { return Ok(Vec::new()) };
         bytes_of(tensor, slot.data_type).map_err(failed)
     }
 
     /// Makes a step; `take` is given what came out.
-    pub fn train<R>(&mut self, batch: &Batch, scalars: Scalars, take: impl FnOnce(&Given<'_>) -> R) -> Result<R, TrainError> {
+    pub fn train<R>(
+        &mut self,
+        batch: &Batch,
+        scalars: Scalars,
+        take: impl FnOnce(&Given<'_>) -> R,
+    ) -> Result<R, TrainError> {
         let failed = |reason| TrainError::Failed { graph: STEP, reason };
         set_number(&mut self.learning_rate, DataType::Float, &scalars.learning_rate.to_le_bytes()).map_err(failed)?;
         set_number(&mut self.step, DataType::Int64, &scalars.step.to_le_bytes()).map_err(failed)?;
@@ -220,7 +227,12 @@ impl Numbers<'_> {
 }
 
 impl Bound {
-    fn new(environment: &Environment, graph: &Document, threads: usize, name: &'static str) -> Result<Self, TrainError> {
+    fn new(
+        environment: &Environment,
+        graph: &Document,
+        threads: usize,
+        name: &'static str,
+    ) -> Result<Self, TrainError> {
         let refused = |reason: String| TrainError::Refused { graph: name, reason };
         let load = || -> ort::Result<Session> {
             let builder = Session::builder(environment)?;
@@ -287,12 +299,15 @@ impl Bound {
         let data = data.collect::<Result<Vec<_>, _>>()?;
         let label_type = type_of(&signature.labels.data_type).unwrap_or(DataType::Int64);
         let labels = zeros(label_type, &label_dims(batch, signature))?;
-        let cpu = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput).map_err(failed)?;
+        let cpu =
+            MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput).map_err(failed)?;
         let mut bind = |from: usize| -> Result<IoBinding, String> {
             let mut binding = self.session.create_binding().map_err(failed)?;
             for input in self.session.inputs() {
                 let name = input.name();
-                if let Some(tensor) = signature.data.iter().position(|port| port.name == name).and_then(|at| data.get(at)) {
+                if let Some(tensor) =
+                    signature.data.iter().position(|port| port.name == name).and_then(|at| data.get(at))
+                {
                     binding.bind_input(name, tensor).map_err(failed)?;
                 } else if name == signature.labels.name {
                     binding.bind_input(name, &labels).map_err(failed)?;

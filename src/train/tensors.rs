@@ -11,16 +11,46 @@ use crate::model::DataType;
 macro_rules! with_type {
     ($data_type:expr, $type:ident, $body:expr) => {
         match $data_type {
-            DataType::Float => Some({ type $type = f32; $body }),
-            DataType::Double => Some({ type $type = f64; $body }),
-            DataType::Float16 => Some({ type $type = f16; $body }),
-            DataType::Bfloat16 => Some({ type $type = bf16; $body }),
-            DataType::Int64 => Some({ type $type = i64; $body }),
-            DataType::Int32 => Some({ type $type = i32; $body }),
-            DataType::Int16 => Some({ type $type = i16; $body }),
-            DataType::Uint16 => Some({ type $type = u16; $body }),
-            DataType::Int8 => Some({ type $type = i8; $body }),
-            DataType::Uint8 => Some({ type $type = u8; $body }),
+            DataType::Float => Some({
+                type $type = f32;
+                $body
+            }),
+            DataType::Double => Some({
+                type $type = f64;
+                $body
+            }),
+            DataType::Float16 => Some({
+                type $type = f16;
+                $body
+            }),
+            DataType::Bfloat16 => Some({
+                type $type = bf16;
+                $body
+            }),
+            DataType::Int64 => Some({
+                type $type = i64;
+                $body
+            }),
+            DataType::Int32 => Some({
+                type $type = i32;
+                $body
+            }),
+            DataType::Int16 => Some({
+                type $type = i16;
+                $body
+            }),
+            DataType::Uint16 => Some({
+                type $type = u16;
+                $body
+            }),
+            DataType::Int8 => Some({
+                type $type = i8;
+                $body
+            }),
+            DataType::Uint8 => Some({
+                type $type = u8;
+                $body
+            }),
             _ => None,
         }
     };

@@ -7,7 +7,12 @@ use super::schedule::BonusWeight;
 use crate::model::Document;
 
 /// Option and value, as sentences name them.
-pub fn terms(document: &Document, options: &TrainerOptions, samples: usize, validation: Option<usize>) -> BTreeMap<String, String> {
+pub fn terms(
+    document: &Document,
+    options: &TrainerOptions,
+    samples: usize,
+    validation: Option<usize>,
+) -> BTreeMap<String, String> {
     let mut terms = BTreeMap::new();
     let mut add = |name: &str, value: String| terms.insert(name.to_owned(), value);
     let step = &options.step;
@@ -38,10 +43,12 @@ pub fn terms(document: &Document, options: &TrainerOptions, samples: usize, vali
 /// What differs, a clause: "--batch-size was 64 and is 32 now"; None where nothing does.
 pub fn differences(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    let told = names.into_iter().filter(|name| then.get(*name) != now.get(*name)).map(|name| match (name.as_str(), then.get(name), now.get(name)) {
-        ("model", ..) => "the model is another one".to_owned(),
-        (_, Some(then), Some(now)) => format!("{name} was {then} and is {now} now"),
-        _ => format!("{name} mattered in one of the two only"),
+    let told = names.into_iter().filter(|name| then.get(*name) != now.get(*name)).map(|name| {
+        match (name.as_str(), then.get(name), now.get(name)) {
+            ("model", ..) => "the model is another one".to_owned(),
+            (_, Some(then), Some(now)) => format!("{name} was {then} and is {now} now"),
+            _ => format!("{name} mattered in one of the two only"),
+        }
     });
     let told: Vec<String> = told.collect();
     (!told.is_empty()).then(|| told.join("; "))

@@ -106,7 +106,8 @@ impl Trainer {
         let Plan { document, mut options, step, .. } = plan;
         let ignored = step.options.loss.ignore_index();
         let labels = usable("training", &training, classes, ignored)?;
-        let mut notes = step.notes.clone();
+        let mut notes = Vec::new();
+        check_folder(&options)?;
         if let Some(validation) = &validation {
             usable("validation", validation, classes, ignored)?;
             same_classes(&training, validation)?;
@@ -119,7 +120,9 @@ impl Trainer {
         if let Some(fixed) = fixed
             && (fixed != options.batch || !options.drop_last)
         {
-            notes.push(format!("the model takes {fixed} samples at a time: batches have that size, and others are left out"));
+            notes.push(format!(
+                "the model takes {fixed} samples at a time: batches have that size, and others are left out"
+            ));
             (options.batch, options.drop_last) = (fixed, true);
         }
         let order = Order::shuffled(training.len(), options.batch, options.seed, options.drop_last);
@@ -139,8 +142,19 @@ impl Trainer {
         }
         let terms = terms(&document, &options, training.len(), validation.as_ref().map(Samples::len));
         let standing = Standing::start(terms, options.threads);
-        let mut trainer =
-            Self { document, options, step, sessions, training, validation, order, standing, best: None, notes, sampled: 0 };
+        let mut trainer = Self {
+            document,
+            options,
+            step,
+            sessions,
+            training,
+            validation,
+            order,
+            standing,
+            best: None,
+            notes,
+            sampled: 0,
+        };
         trainer.begin()?;
         Ok(trainer)
     }
@@ -148,16 +162,9 @@ impl Trainer {
     /// The model's own values, or those of the checkpoint.
     fn begin(&mut self) -> Result<(), TrainError> {
         if let Some(folder) = self.options.run_folder.clone() {
-            std::fs::create_dir_all(&folder)
-                .map_err(|source| TrainError::Write { path: folder.clone(), source })?;
+            std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write { path: folder.clone(), source })?;
             if self.options.resume {
                 return self.resume(&folder);
-            }
-            if folder.join(files::LAST).exists() {
-                return Err(TrainError::Options(format!(
-                    "{} holds a run already; resume it, or give this one another folder",
-                    folder.display()
-                )));
             }
         }
         for port in self.step.signature.parameters.iter().chain(&self.step.signature.buffers) {
@@ -168,7 +175,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// What was decided, a sentence each: for the user to read.
+    /// What differs from what was asked for, a sentence each: for the user to read. What was decided about the model is
+    /// in the notes of its step.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -234,6 +242,23 @@ impl Trainer {
     fn out_of_patience(&self) -> bool {
         let Some((patience, (best, _))) = self.options.patience.zip(self.standing.best) else { return false };
         self.standing.epoch.saturating_sub(best) > patience.saturating_sub(1)
+    }
+}
+
+/// A run folder either holds the run to resume, or none.
+fn check_folder(options: &TrainerOptions) -> Result<(), TrainError> {
+    let Some(folder) = &options.run_folder else { return Ok(()) };
+    let (last, best) = (folder.join(files::LAST), folder.join(files::BEST));
+    match (options.resume, last.exists() || best.exists()) {
+        (true, false) => {
+            let problem = "is not there, so there is nothing to resume".to_owned();
+            Err(TrainError::Checkpoint { path: last, problem })
+        }
+        (false, true) => Err(TrainError::Options(format!(
+            "{} holds a run already; resume it, or give this one another folder",
+            folder.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

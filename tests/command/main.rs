@@ -7,3 +7,4 @@ mod doctor_cuda;
 mod evaluate;
 mod rewriting;
 mod score;
+mod train;

@@ -27,8 +27,11 @@ fn weights(document: &Document) -> Vec<(String, Vec<u8>)> {
 fn a_network_learns_what_can_be_separated() {
     let Some(library) = library("a_network_learns_what_can_be_separated") else { return };
     let folder = tempfile::tempdir().unwrap();
-    for (optimizer, rate) in [(Optimizer::adamw(), 0.02), (Optimizer::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 }, 0.05)] {
-        let mut options = TrainerOptions { epochs: 20, learning_rate: LearningRate::constant(rate), ..options(library.clone()) };
+    for (optimizer, rate) in
+        [(Optimizer::adamw(), 0.02), (Optimizer::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 }, 0.05)]
+    {
+        let mut options =
+            TrainerOptions { epochs: 20, learning_rate: LearningRate::constant(rate), ..options(library.clone()) };
         options.step.optimizer = optimizer;
         options.step.loss = EncouragingLoss::default();
         let mut trainer = trainer(folder.path(), options).unwrap();
@@ -93,7 +96,8 @@ fn a_resumed_run_is_the_same_to_the_bit() {
         });
         if summary.unwrap().end == End::Finished {
             assert_eq!(part.trained().unwrap().to_bytes(), expected);
-            let measured = |trainer: &Trainer| trainer.history().iter().map(|r| (r.train, r.validation)).collect::<Vec<_>>();
+            let measured =
+                |trainer: &Trainer| trainer.history().iter().map(|r| (r.train, r.validation)).collect::<Vec<_>>();
             assert_eq!(measured(&part), measured(&whole));
             for name in [files::LAST, files::BEST, files::METRICS] {
                 assert!(parts.join(name).is_file(), "{name}");
@@ -112,7 +116,8 @@ fn the_same_seed_gives_the_same_bits_and_another_other_ones() {
     let Some(library) = library("the_same_seed_gives_the_same_bits_and_another_other_ones") else { return };
     let folder = tempfile::tempdir().unwrap();
     let bytes = |seed: u64| {
-        let mut trainer = trainer(folder.path(), TrainerOptions { seed, epochs: 1, ..options(library.clone()) }).unwrap();
+        let mut trainer =
+            trainer(folder.path(), TrainerOptions { seed, epochs: 1, ..options(library.clone()) }).unwrap();
         run(&mut trainer);
         trainer.trained().unwrap().to_bytes()
     };
@@ -155,7 +160,10 @@ fn mistakes_are_told() {
     let base = || TrainerOptions { run_folder: Some(run_folder.clone()), ..options(library.clone()) };
 
     assert!(told(TrainerOptions { resume: true, ..base() }).contains("nothing to resume"));
-    assert!(told(TrainerOptions { class_weights: ClassWeights::Given(vec![1.0; 3]), ..base() }).contains("3 class weights for 10"));
+    assert!(
+        told(TrainerOptions { class_weights: ClassWeights::Given(vec![1.0; 3]), ..base() })
+            .contains("3 class weights for 10")
+    );
     assert!(told(TrainerOptions { batch: 500, drop_last: true, ..base() }).contains("do not fill a batch"));
     assert!(told(TrainerOptions { epochs: 0, ..base() }).contains("at least one epoch"));
     let mut augmented = base();

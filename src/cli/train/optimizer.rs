@@ -56,7 +56,10 @@ impl Arguments {
         let sgd = self.optimizer == "sgd";
         let strange = if sgd { of_adamw.as_slice() } else { of_sgd.as_slice() };
         if let Some((option, _)) = strange.iter().find(|(_, given)| *given) {
-            wrong_input!("{option} is nothing that {} knows; leave it out, or choose another optimizer", self.optimizer);
+            wrong_input!(
+                "{option} is nothing that {} knows; leave it out, or choose another optimizer",
+                self.optimizer
+            );
         }
         let optimizer = match Optimizer::adamw() {
             Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } if !sgd => Optimizer::AdamW {

@@ -51,9 +51,11 @@ impl Told {
         let signature = &plan.step().signature;
         let numbers: i64 = signature.parameters.iter().map(|port| port.shape.iter().product::<i64>()).sum();
         page.row("trains", &format!("{numbers} numbers in {} parameters", signature.parameters.len()));
-        let with = validation.map_or(", none to validate with".to_owned(), |v| format!(", {} to validate with", v.len()));
+        let with =
+            validation.map_or(", none to validate with".to_owned(), |v| format!(", {} to validate with", v.len()));
         page.row("samples", &format!("{}{with}", training.len()));
         page.rows("data", training.describe());
+        page.rows("note", &plan.step().notes);
         page.blank();
         page.print()
     }
@@ -85,7 +87,9 @@ impl Told {
                 self.bar.set_position(*done);
                 let Measured { loss, accuracy, margin, .. } = measured;
                 let accuracy = accuracy * 100.0;
-                self.bar.set_message(format!("loss {loss:.4} {accuracy:.2} % margin {margin:.2} {examples_per_second:.0}/s"));
+                self.bar.set_message(format!(
+                    "loss {loss:.4} {accuracy:.2} % margin {margin:.2} {examples_per_second:.0}/s"
+                ));
             }
             Event::Validation { done, batches } => {
                 self.bar.set_length(*batches);
@@ -148,9 +152,10 @@ impl Told {
     }
 }
 
-const HEAD: &str = "\
-           ------------ training -----------   --------- validation --------
-   epoch     loss     acc  margin   energy      loss     acc  margin   energy  time";
+const HEAD: &str = concat!(
+    "           ------------ training -----------   --------- validation --------\n",
+    "   epoch     loss     acc  margin   energy      loss     acc  margin   energy  time"
+);
 
 /// Within 80 columns; a star marks the best so far.
 fn line(record: &EpochRecord, epochs: u64) -> String {

@@ -69,7 +69,8 @@ fn shifts_move_raw_values() {
 fn labels_of_their_own_file() {
     let files = Files::new();
     let x = files.write("x.csv", b"1\n2\n3\n");
-    let labels = |text: &str| Options { labels: Some(files.write("y.txt", text.as_bytes())), ..of(std::slice::from_ref(&x)) };
+    let labels =
+        |text: &str| Options { labels: Some(files.write("y.txt", text.as_bytes())), ..of(std::slice::from_ref(&x)) };
     assert_eq!(open(&labels("4\n5\n6\n"), &floats(&[1])).labels(), Some(&[4, 5, 6][..]));
     let refused = |text: &str| Samples::open(&labels(text), &floats(&[1])).err().expect("an error").to_string();
     assert!(refused("4\n5\n").contains("holds 2 labels"), "{}", refused("4\n5\n"));

@@ -1,0 +1,132 @@
+//! `elonnx train`. Needs a libonnxruntime, as tests/train does; without, the tests say so and check less.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use elonnx::runtime::library::library_in;
+
+use super::desk::{Desk, Run};
+
+/// The newest library there is.
+fn library(test: &str) -> Option<PathBuf> {
+    let folders = |path: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(path).map(|d| d.filter_map(|e| Some(e.ok()?.path())).collect()).unwrap_or_default()
+    };
+    let mut environments = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/envs"));
+    environments.sort();
+    let installed = environments.iter().flat_map(|environment| folders(&environment.join("lib")));
+    let mut found: Vec<PathBuf> =
+        installed.filter_map(|python| library_in(&python.join("site-packages/onnxruntime/capi"))).collect();
+    found.extend(std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
+    if found.is_empty() {
+        println!("SKIPPED {test}: needs a libonnxruntime; set ORT_DYLIB_PATH or run tools/python_envs");
+    }
+    found.pop()
+}
+
+/// A folder with `model.onnx`, a 16-8-10 MLP, and `data.csv`, whose class is the largest of ten features.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx_models/cross_entropy/network.onnx");
+    desk.write("model.onnx", &std::fs::read(model).unwrap());
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut text = String::from("label");
+    text.extend((0..16).map(|feature| format!(",x{feature}")));
+    for row in 0..200 {
+        let class = row % 10;
+        text += &format!("\n{class}");
+        text.extend((0..16).map(|feature| format!(",{}", random.f64() + if feature == class { 2.0 } else { 0.0 })));
+    }
+    desk.write("data.csv", text.as_bytes());
+    desk
+}
+
+fn train(desk: &Desk, library: &Path, line: &str) -> Command {
+    let mut command = desk.command(&format!("train model.onnx --data data.csv --threads 1 {line}"));
+    command.arg("--onnxruntime").arg(library);
+    command
+}
+
+#[test]
+fn a_model_is_trained() {
+    let Some(library) = library("a_model_is_trained") else { return };
+    let desk = desk();
+    let line = "--val data.csv --epochs 30 --lr 0.02 --batch-size 16 -o trained.onnx --plot curves.svg";
+    let run = Run::of(&mut train(&desk, &library, &format!("{line} --json"))).ends(0);
+    let events = run.lines();
+    assert_eq!(events.len(), 32, "{}", run.stdout);
+    assert_eq!((&events[0]["event"], &events[31]["event"]), (&"begin".into(), &"end".into()));
+    let best = &events[31]["best"];
+    assert!(best["validation"]["accuracy"].as_f64().unwrap() > 0.9, "{best}");
+    assert_eq!(desk.read("trained.onnx").len(), desk.read("model.onnx").len());
+    assert_ne!(desk.read("trained.onnx"), desk.read("model.onnx"));
+    for file in
+        ["trained.run/last.safetensors", "trained.run/best.safetensors", "trained.run/metrics.json", "curves.svg"]
+    {
+        assert!(desk.path(file).is_file(), "{file}");
+    }
+
+    let again = |line: &str| Run::of(&mut train(&desk, &library, line));
+    again("-o trained.onnx").ends(2).says(&["trained.onnx exists", "--force"]);
+    again("-o other.onnx --run-dir trained.run").ends(2).tells(&["trained.run holds a run already"]);
+    again("-o other.onnx --run-dir trained.run --resume --epochs 40 --seed 9")
+        .ends(2)
+        .tells(&["seed was 0 and is 9 now"]);
+    let told = again("-o trained.onnx --force --epochs 2").ends(0);
+    assert_eq!(told.stdout.lines().count(), 4, "{}", told.stdout);
+    assert!(told.stdout.lines().chain(told.stderr.lines()).all(|line| line.chars().count() <= 80), "{}", told.stdout);
+    let quiet = again("-o trained.onnx --force --epochs 1 --quiet").ends(0);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_trained() {
+    let desk = desk();
+    desk.write("high.csv", format!("label{}\n12{}\n", ",x".repeat(16), ",0".repeat(16)).as_bytes());
+    desk.write("bare.csv", format!("a{}\n", ",0".repeat(15)).as_bytes());
+    let run = |data: &str, line: &str| desk.run(&format!("train model.onnx --data {data} {line}"));
+    run("high.csv", "").ends(2).tells(&["the label of sample 0 of the training data is 12", "from 0 to 9"]);
+    run("none.csv", "").ends(2).says(&["there is no none.csv"]);
+    run("data.csv", "--momentum 0.5").ends(2).says(&["--momentum is nothing that adamw knows"]);
+    run("data.csv", "--plot curves.pdf").ends(2).says(&["curves.pdf"]);
+    run("data.csv", "--freeze *nothing*").ends(2).tells(&["*nothing*", "matches no parameter"]);
+    run("data.csv", "--resume").ends(2).tells(&["nothing to resume"]);
+    desk.write("empty.csv", b"");
+    run("empty.csv", "").ends(2).tells(&["empty.csv holds no samples"]);
+    assert!(!desk.path("model.trained.onnx").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_a_checkpoint_that_is_resumed() {
+    let Some(library) = library("ctrl_c_writes_a_checkpoint_that_is_resumed") else { return };
+    let desk = desk();
+    let mut command = train(&desk, &library, "-o trained.onnx --epochs 1000000 --json");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("\"epoch\"")), "no epoch came");
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    // the pipe must not fill
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("stopping after this step") && stderr.contains("--resume"), "{stderr}");
+    assert!(
+        rest.last().is_some_and(|line| line.contains("130") || line.contains("interrupted") || line == "}"),
+        "{rest:?}"
+    );
+    assert!(!desk.path("trained.onnx").exists());
+
+    let metrics: serde_json::Value = serde_json::from_slice(&desk.read("trained.run/metrics.json")).unwrap();
+    let done = metrics["history"].as_array().unwrap().len();
+    let epochs = done + 2;
+    let run =
+        Run::of(&mut train(&desk, &library, &format!("-o trained.onnx --resume --epochs {epochs} --json"))).ends(0);
+    let events = run.lines();
+    assert_eq!(events[0]["epochs_done"].as_u64().unwrap(), done as u64);
+    assert_eq!(events.last().unwrap()["epochs_done"].as_u64().unwrap(), epochs as u64);
+    assert!(desk.path("trained.onnx").exists());
+}
