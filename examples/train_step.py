@@ -1,4 +1,4 @@
-"""Trains a classifier in any ONNX Runtime: elonnx grad mlp.onnx -o step.onnx && python train_step.py mlp.onnx step.onnx"""
+"""Trains a model in any ONNX Runtime, after `elonnx grad mlp.onnx -o step.onnx`: train_step.py mlp.onnx step.onnx"""
 import json
 import pathlib
 import sys
@@ -26,7 +26,7 @@ centres = random.normal(size=(classes, *data["shape"][1:]))
 for number in range(1, 201):
     y = random.integers(classes, size=64)
     x = (centres[y] + random.normal(size=centres[y].shape)).astype(data["data_type"])
-    feed = {data["name"]: x, labels: y, "learning_rate": np.float32(0.003), "step": np.int64(number)}
+    feed = {data["name"]: x, labels: y, "learning_rate": np.array(0.003, "float32"), "step": np.array(number)}
     loss, logits, *new = session.run([signature["loss"], signature["logits"]["name"], *becomes], feed | state)
     state = dict(zip(becomes.values(), new))
     if number % 50 == 0:

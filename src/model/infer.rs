@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use prost::Message;
 
 use super::dims::{
-    Dims, broadcast, clamp, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
+    Dims, broadcast, flatten, matmul, only_sizes, position, quotient, shape_range, size, transpose, windows,
     windows_transposed, without,
 };
 use super::index::GraphIndex;

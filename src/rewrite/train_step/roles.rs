@@ -234,3 +234,65 @@ fn is_look_up(node: &NodeProto) -> bool {
 pub(super) fn is_float(data_type: i32) -> bool {
     [DataType::Float, DataType::Double, DataType::Float16, DataType::Bfloat16].iter().any(|&t| t as i32 == data_type)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rewrite::testing::TestModel;
+
+    /// x [N, 3] prepared, a layer, and what follows one.
+    #[test]
+    fn operands_say_what_is_trained() {
+        let document = TestModel::new(17)
+            .input("x", DataType::Float, &["N", "3"])
+            .initializer("mean", DataType::Float, &[3], &[0.5, 0.25, 0.125])
+            .initializer("shift", DataType::Float, &[3], &[0.5, 0.25, 0.125])
+            .initializer("stored", DataType::Float, &[4, 3], &[0.5; 12])
+            .initializer("bias", DataType::Float, &[4], &[0.5; 4])
+            .initializer("mask", DataType::Float, &[4], &[0.0, f64::NEG_INFINITY, 0.0, -1e9])
+            .initializer("switch", DataType::Float, &[4], &[0.0, 1.0, 1.0, 0.0])
+            .initializer("half", DataType::Float, &[1], &[0.5])
+            .initializer("unused", DataType::Float, &[4], &[0.5; 4])
+            .op("Sub", &["x", "mean"], &["a"])
+            .op("Add", &["a", "shift"], &["b"])
+            .op("Transpose", &["stored"], &["w"])
+            .op("MatMul", &["b", "w"], &["c"])
+            .op("Add", &["bias", "c"], &["d"])
+            .op("Mul", &["d", "half"], &["e"])
+            .op("Mul", &["e", "switch"], &["f"])
+            .op("Add", &["f", "mask"], &["z"])
+            .output("z", DataType::Float, &["N", "4"])
+            .build();
+        let found = roles(&document, 17, "z");
+        let parameters: Vec<&str> =
+            found.iter().filter(|(_, role)| **role == Role::Parameter).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(parameters, ["bias", "stored"]);
+        assert_eq!(found["half"], Role::Constant(SINGLE));
+        assert_eq!(found["mask"], Role::Constant("it is a mask"));
+        assert_eq!(found["switch"], Role::Constant("it is a mask"));
+        assert_eq!(found["mean"], Role::Constant("it is an operand of Sub"));
+        assert_eq!(found["shift"], Role::Constant("it acts on the input before any layer with weights"));
+        assert!(!found.contains_key("unused"));
+    }
+
+    #[test]
+    fn running_statistics_are_buffers_and_tables_parameters() {
+        let document = TestModel::new(17)
+            .input("word", DataType::Int64, &["N"])
+            .initializer("table", DataType::Float, &[9, 2], &[0.5; 18])
+            .initializer("scale", DataType::Float, &[2], &[1.0; 2])
+            .initializer("offset", DataType::Float, &[2], &[0.0; 2])
+            .initializer("running", DataType::Float, &[2], &[0.0; 2])
+            .initializer("variance", DataType::Float, &[2], &[1.0; 2])
+            .op("Gather", &["table", "word"], &["e"])
+            .op("BatchNormalization", &["e", "scale", "offset", "running", "variance"], &["z"])
+            .output("z", DataType::Float, &["N", "2"])
+            .build();
+        let found = roles(&document, 17, "z");
+        let of = |role: Role| -> Vec<&str> {
+            found.iter().filter(|(_, r)| **r == role).map(|(name, _)| name.as_str()).collect()
+        };
+        assert_eq!(of(Role::Parameter), ["offset", "scale", "table"]);
+        assert_eq!(of(Role::Buffer), ["running", "variance"]);
+    }
+}
