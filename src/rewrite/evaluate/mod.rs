@@ -7,6 +7,8 @@
 mod einsum;
 mod elementwise;
 mod indexing;
+#[cfg(test)]
+mod layout_tests;
 mod loss;
 mod movement;
 mod product;
