@@ -9,6 +9,8 @@ mod convolution;
 mod einsum;
 mod elementwise;
 mod indexing;
+#[cfg(test)]
+mod layout_tests;
 mod loss;
 mod movement;
 mod normalization;

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::proto::TensorProto;
 use crate::model::{DataType, Document, TensorValue};
 
-fn floats(dims: &[usize], values: &[f64]) -> Tensor {
+pub(super) fn floats(dims: &[usize], values: &[f64]) -> Tensor {
     Tensor::new(dims.to_vec(), Data::Float(values.to_vec())).unwrap()
 }
 
@@ -16,20 +16,20 @@ fn ints(dims: &[usize], values: &[i64]) -> Tensor {
     Tensor::new(dims.to_vec(), Data::Int(values.to_vec())).unwrap()
 }
 
-fn bools(dims: &[usize], values: &[bool]) -> Tensor {
+pub(super) fn bools(dims: &[usize], values: &[bool]) -> Tensor {
     Tensor::new(dims.to_vec(), Data::Bool(values.to_vec())).unwrap()
 }
 
-fn vector(values: &[f64]) -> Tensor {
+pub(super) fn vector(values: &[f64]) -> Tensor {
     floats(&[values.len()], values)
 }
 
-fn list(values: &[i64]) -> Tensor {
+pub(super) fn list(values: &[i64]) -> Tensor {
     ints(&[values.len()], values)
 }
 
 /// An attribute for [`op`].
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Int(i64),
     Ints(&'a [i64]),
     Real(f32),
@@ -37,9 +37,9 @@ enum Value<'a> {
     Text(&'a str),
     Proto(Box<TensorProto>),
 }
-use Value::{Int, Ints, Proto, Real, Reals, Text};
+pub(super) use Value::{Int, Ints, Proto, Real, Reals, Text};
 
-fn op(name: &str, inputs: usize, outputs: usize, attributes: &[(&str, Value)]) -> NodeProto {
+pub(super) fn op(name: &str, inputs: usize, outputs: usize, attributes: &[(&str, Value)]) -> NodeProto {
     let attribute = attributes
         .iter()
         .map(|(name, value)| {
@@ -65,7 +65,11 @@ fn op(name: &str, inputs: usize, outputs: usize, attributes: &[(&str, Value)]) -
 }
 
 /// Runs one node; None inputs are left out.
-fn run_node(mut node: NodeProto, inputs: &[Option<&Tensor>], opset: i64) -> Result<Vec<Tensor>, EvaluateError> {
+pub(super) fn run_node(
+    mut node: NodeProto,
+    inputs: &[Option<&Tensor>],
+    opset: i64,
+) -> Result<Vec<Tensor>, EvaluateError> {
     let mut values = HashMap::new();
     for (i, input) in inputs.iter().enumerate() {
         match input {
@@ -83,7 +87,7 @@ fn call(name: &str, inputs: &[&Tensor], attributes: &[(&str, Value)], opset: i64
     run_node(op(name, inputs.len(), 1, attributes), &inputs, opset).unwrap().remove(0)
 }
 
-fn fails(name: &str, inputs: &[&Tensor], attributes: &[(&str, Value)], opset: i64) -> EvaluateError {
+pub(super) fn fails(name: &str, inputs: &[&Tensor], attributes: &[(&str, Value)], opset: i64) -> EvaluateError {
     let inputs: Vec<_> = inputs.iter().map(|t| Some(*t)).collect();
     run_node(op(name, inputs.len(), 1, attributes), &inputs, opset).unwrap_err()
 }
@@ -103,7 +107,7 @@ fn close(found: &Tensor, expected: &Tensor, tolerance: f64) {
 }
 
 #[track_caller]
-fn check(name: &str, inputs: &[&Tensor], attributes: &[(&str, Value)], expected: Tensor) {
+pub(super) fn check(name: &str, inputs: &[&Tensor], attributes: &[(&str, Value)], expected: Tensor) {
     close(&call(name, inputs, attributes, 18), &expected, 1e-15);
 }
 
@@ -475,81 +479,6 @@ fn einstein_sums() {
         &equation("...,...->..."),
         floats(&[2, 3], &[1., 0., 6., 4., 0., 12.]),
     );
-}
-
-#[test]
-fn blocks_of_channels_and_space() {
-    let x = floats(&[1, 8, 1, 1], &[0., 1., 2., 3., 4., 5., 6., 7.]);
-    let block = || ("blocksize", Int(2));
-    check("DepthToSpace", &[&x], &[block()], floats(&[1, 2, 2, 2], &[0., 2., 4., 6., 1., 3., 5., 7.]));
-    let columns = floats(&[1, 2, 2, 2], &[0., 1., 2., 3., 4., 5., 6., 7.]);
-    check("DepthToSpace", &[&x], &[block(), ("mode", Text("CRD"))], columns);
-    let back = floats(&[1, 2, 2, 2], &[0., 2., 4., 6., 1., 3., 5., 7.]);
-    check("SpaceToDepth", &[&back], &[block()], x.clone());
-    assert!(fails("DepthToSpace", &[&x], &[("blocksize", Int(3))], 18).to_string().contains("multiple of 3"));
-    assert!(fails("SpaceToDepth", &[&x], &[("blocksize", Int(0))], 18).to_string().contains("blocksize"));
-}
-
-#[test]
-fn sequences_backwards() {
-    let x = floats(&[3, 2], &[0., 10., 1., 11., 2., 12.]);
-    check("ReverseSequence", &[&x, &list(&[2, 3])], &[], floats(&[3, 2], &[1., 12., 0., 11., 2., 10.]));
-    assert!(fails("ReverseSequence", &[&x, &list(&[4, 1])], &[], 18).to_string().contains("do not fit"));
-}
-
-#[test]
-fn padding_with_copies() {
-    let (x, pads) = (vector(&[1., 2., 3.]), list(&[2, 4]));
-    let padded = |mode: &'static str, expected: &[f64]| {
-        check("Pad", &[&x, &pads], &[("mode", Text(mode))], vector(expected));
-    };
-    padded("edge", &[1., 1., 1., 2., 3., 3., 3., 3., 3.]);
-    padded("reflect", &[3., 2., 1., 2., 3., 2., 1., 2., 3.]);
-    padded("wrap", &[2., 3., 1., 2., 3., 1., 2., 3., 1.]);
-    let nothing = floats(&[0], &[]);
-    assert!(fails("Pad", &[&nothing, &pads], &[("mode", Text("edge"))], 18).to_string().contains("nothing to copy"));
-}
-
-#[test]
-fn picks_by_condition() {
-    let x = floats(&[2, 3], &[1., 2., 3., 4., 5., 6.]);
-    let chosen = bools(&[3], &[false, true, true]);
-    check("Compress", &[&x, &chosen], &[("axis", Int(1))], floats(&[2, 2], &[2., 3., 5., 6.]));
-    check("Compress", &[&x, &chosen], &[], vector(&[2., 3.]));
-}
-
-#[test]
-fn resizing() {
-    let x = floats(&[2, 2], &[1., 2., 3., 4.]);
-    let by_scales = |scales: &[f64], attributes: &[(&str, Value)]| -> Result<Tensor, EvaluateError> {
-        let inputs = [Some(&x), None, Some(&vector(scales))].map(|t| t.cloned());
-        let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-        run_node(op("Resize", 3, 1, attributes), &inputs, 18).map(|mut all| all.swap_remove(0))
-    };
-    let row = |attributes: &[(&str, Value)], expected: &[f64]| {
-        let y = by_scales(&[1.0, 2.0], attributes).unwrap();
-        assert_eq!(y.dims, [2, 4]);
-        for (got, want) in y.as_floats().unwrap()[..4].iter().zip(expected) {
-            assert!((got - want).abs() < 1e-12, "{got} where {want} is right");
-        }
-    };
-    row(&[], &[1., 1., 2., 2.]);
-    row(&[("mode", Text("linear"))], &[1., 1.25, 1.75, 2.]);
-    let way = |way: &'static str| ("coordinate_transformation_mode", Text(way));
-    row(&[("mode", Text("linear")), way("align_corners")], &[1., 4. / 3., 5. / 3., 2.]);
-    row(&[("mode", Text("linear")), way("asymmetric")], &[1., 1.5, 2., 2.]);
-    row(&[("nearest_mode", Text("ceil")), way("asymmetric")], &[1., 2., 2., 2.]);
-    // weights of a cubic sum up to one, wherever it is
-    for outside in [0, 1] {
-        let x = floats(&[3], &[7.0; 3]);
-        let attributes = [("mode", Text("cubic")), ("exclude_outside", Int(outside))];
-        let y = run_node(op("Resize", 3, 1, &attributes), &[Some(&x), None, Some(&vector(&[2.3]))], 18).unwrap();
-        assert!(y[0].as_floats().unwrap().iter().all(|y| (y - 7.0).abs() < 1e-12), "{y:?}");
-    }
-    assert!(by_scales(&[1.0], &[]).unwrap_err().to_string().contains("1 scales"));
-    assert!(by_scales(&[-1.0, 1.0], &[]).unwrap_err().to_string().contains("scale of -1"));
-    assert!(by_scales(&[1.0, 2.0], &[("antialias", Int(1))]).unwrap_err().to_string().contains("antialias"));
-    assert_eq!(by_scales(&[0.2, 1.0], &[]).unwrap().dims, [0, 2]);
 }
 
 #[test]

@@ -23,12 +23,14 @@ pub(super) fn write_out_branches(document: &mut Document, opset: i64) -> Result<
         if taken.is_empty() {
             return Ok(());
         }
-        let mut names = all_names(document.graph())?;
         // from behind: the positions of the nodes before stay what they are
         for (at, branch) in taken.into_iter().rev() {
             let graph = document.graph_mut();
             let call: NodeProto = NodeProto::clone(graph.node(NodeId(at)));
             let branch = Graph::decode(branch, &call.describe())?;
+            graph.remove_nodes(&[NodeId(at)]);
+            let mut names = all_names(graph)?;
+            names.extend(call.output.iter().cloned());
             write_out(graph, at, &call, &branch, &mut names)?;
         }
     }
@@ -107,7 +109,7 @@ fn known_value(shapes: &GrowingShapes<'_>, index: &GraphIndex<'_>, name: &str) -
     Tensor::new(dims, Data::Int(elements).cast(kind)).ok()
 }
 
-/// Puts the nodes of a branch in the place of the node that takes it.
+/// Puts the nodes of a branch in the place of the node that takes it, which is out already. Names that are free stay.
 fn write_out(
     graph: &mut Graph,
     at: usize,
@@ -130,11 +132,12 @@ fn write_out(
     let initializers = branch.initializers().iter().map(|tensor| tensor.name());
     for name in made.iter().copied().chain(initializers) {
         if !renamed.contains_key(name) {
-            renamed.insert(name.to_owned(), free(names, &format!("{prefix}/{name}")));
+            let new = if names.contains(name) { free(names, &format!("{prefix}/{name}")) } else { name.to_owned() };
+            names.insert(new.clone());
+            renamed.insert(name.to_owned(), new);
         }
     }
     let scope = Scope { renamed };
-    graph.remove_nodes(&[NodeId(at)]);
     let mut nodes: Vec<NodeProto> =
         branch.nodes().iter().map(|inner| scope.node(inner)).collect::<Result<_, ModelError>>()?;
     nodes.extend(
@@ -265,10 +268,22 @@ mod tests {
     fn a_constant_condition() {
         let yes = written_out(model().initializer("c", DataType::Bool, &[], &[1.0]).with(choice("c")));
         assert_eq!(ops(&yes), ["Mul", "Relu"]);
-        assert_eq!(yes.graph().nodes()[0].input, ["x", "choice/w"]);
+        assert_eq!(yes.graph().nodes()[0].input, ["x", "w"]);
         assert_eq!(yes.graph().nodes()[1].output, ["y"]);
         let no = written_out(model().initializer("c", DataType::Bool, &[1], &[0.0]).with(choice("c")));
         assert_eq!(ops(&no), ["Identity"]);
+    }
+
+    #[test]
+    fn names_of_others_are_kept_apart() {
+        let made = model().initializer("c", DataType::Bool, &[], &[1.0]).initializer("w", DataType::Float, &[], &[9.0]);
+        let document = written_out(made.op("Mul", &["w", "w"], &["t"]).with(choice("c")));
+        let nodes = document.graph().nodes();
+        assert_eq!(nodes[1].input, ["x", "choice/w"]);
+        assert_eq!(nodes[1].output, ["choice/t"]);
+        assert_eq!(nodes[2].input, ["choice/t"]);
+        let names: Vec<&str> = document.graph().initializers().iter().map(|tensor| tensor.name()).collect();
+        assert_eq!(names, ["c", "w", "choice/w"]);
     }
 
     #[test]
