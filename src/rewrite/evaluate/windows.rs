@@ -49,8 +49,8 @@ impl Windows {
             other => return Err(Fault::invalid(format!("auto_pad {other} does not exist"))),
         }
         let ceil = call.int("ceil_mode", 0) != 0;
-        for axis in 0..rank {
-            let (padded, extent) = (plane[axis] + windows.before[axis] + windows.after[axis], windows.extent(axis));
+        for (axis, &size) in plane.iter().enumerate() {
+            let (padded, extent) = (size + windows.before[axis] + windows.after[axis], windows.extent(axis));
             let stride = windows.strides[axis];
             let rounded_up = if ceil { stride - 1 } else { 0 };
             let Some(room) = (padded + rounded_up).checked_sub(extent) else {
@@ -58,7 +58,7 @@ impl Windows {
             };
             let mut count = room / stride + 1;
             // a window that would start in the padding behind is none
-            if ceil && (count - 1) * stride >= plane[axis] + windows.before[axis] {
+            if ceil && (count - 1) * stride >= size + windows.before[axis] {
                 count -= 1;
             }
             windows.count[axis] = count;
