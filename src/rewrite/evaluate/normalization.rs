@@ -64,7 +64,7 @@ fn batch_normalization(call: &Call) -> Result<Vec<Tensor>, Fault> {
         let of_channel = |channel: usize| -> Vec<f64> {
             values.iter().enumerate().filter(|(at, _)| at / plane % channels == channel).map(|(_, x)| *x).collect()
         };
-        (0..channels).map(|channel| of_channel(channel)).map(|all| (mean(&all), variance(&all))).unzip()
+        (0..channels).map(of_channel).map(|all| (mean(&all), variance(&all))).unzip()
     } else {
         (old_mean.to_vec(), old_variance.to_vec())
     };

@@ -4,7 +4,7 @@ use super::tensor::{MAX_ELEMENTS, dims_of, element_count, strides};
 use super::{Call, Fault};
 
 /// Most multiplications (or comparisons) of one node.
-const MAX_WORK: usize = 32 * MAX_ELEMENTS;
+const MAX_WORK: usize = 4 * MAX_ELEMENTS;
 
 /// Where an element of a window lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl Windows {
             other => return Err(Fault::invalid(format!("auto_pad {other} does not exist"))),
         }
         let ceil = call.int("ceil_mode", 0) != 0;
-        for axis in 0..rank {
-            let (padded, extent) = (plane[axis] + windows.before[axis] + windows.after[axis], windows.extent(axis));
+        for (axis, &size) in plane.iter().enumerate() {
+            let (padded, extent) = (size + windows.before[axis] + windows.after[axis], windows.extent(axis));
             let stride = windows.strides[axis];
             let rounded_up = if ceil { stride - 1 } else { 0 };
             let Some(room) = (padded + rounded_up).checked_sub(extent) else {
@@ -58,7 +58,7 @@ impl Windows {
             };
             let mut count = room / stride + 1;
             // a window that would start in the padding behind is none
-            if ceil && (count - 1) * stride >= plane[axis] + windows.before[axis] {
+            if ceil && (count - 1) * stride >= size + windows.before[axis] {
                 count -= 1;
             }
             windows.count[axis] = count;
@@ -137,21 +137,36 @@ impl Windows {
     pub(super) fn elements(&self, window: usize) -> Vec<Place> {
         let origin = coordinates(window, &self.count);
         let steps = strides(&self.plane);
-        let place = |element: usize| {
-            let mut at = 0;
-            let mut padding = false;
-            for (axis, &k) in coordinates(element, &self.kernel).iter().enumerate() {
-                let padded = origin[axis] * self.strides[axis] + k * self.dilations[axis];
-                let inner = padded.wrapping_sub(self.before[axis]);
-                if padded >= self.before[axis] + self.plane[axis] + self.after[axis] {
-                    return Place::Beyond;
+        let mut element = vec![0; self.kernel.len()];
+        let mut places = Vec::with_capacity(self.kernel_len());
+        for _ in 0..self.kernel_len() {
+            places.push(self.place(&origin, &element, &steps));
+            // the next, in row-major order
+            for (at, &size) in element.iter_mut().zip(&self.kernel).rev() {
+                *at += 1;
+                if *at < size {
+                    break;
                 }
-                padding |= padded < self.before[axis] || inner >= self.plane[axis];
-                at += inner.wrapping_mul(steps[axis] as usize) * usize::from(!padding);
+                *at = 0;
             }
-            if padding { Place::Padding } else { Place::Inside(at) }
-        };
-        (0..self.kernel_len()).map(place).collect()
+        }
+        places
+    }
+
+    /// Where an element of the window at `origin` lies.
+    fn place(&self, origin: &[usize], element: &[usize], steps: &[i64]) -> Place {
+        let mut at = 0;
+        let mut padding = false;
+        for (axis, &k) in element.iter().enumerate() {
+            let padded = origin[axis] * self.strides[axis] + k * self.dilations[axis];
+            let inner = padded.wrapping_sub(self.before[axis]);
+            if padded >= self.before[axis] + self.plane[axis] + self.after[axis] {
+                return Place::Beyond;
+            }
+            padding |= padded < self.before[axis] || inner >= self.plane[axis];
+            at += inner.wrapping_mul(steps[axis] as usize) * usize::from(!padding);
+        }
+        if padding { Place::Padding } else { Place::Inside(at) }
     }
 }
 

@@ -29,7 +29,7 @@ pub(in crate::rewrite::gradient) fn spread(
     let mut extra = vec![0; rank];
     let mut transposed = geometry.clone();
     let mut too_long = Vec::new();
-    for axis in 0..rank {
+    for (axis, extra) in extra.iter_mut().enumerate() {
         let stride = geometry.strides[axis];
         if stride == 1 {
             continue;
@@ -38,12 +38,12 @@ pub(in crate::rewrite::gradient) fn spread(
             (Some(size), Some(kernel)) if counted => {
                 let padded = size.saturating_add(geometry.before[axis]).saturating_add(geometry.after[axis]);
                 let extent = geometry.dilations[axis].saturating_mul(kernel - 1).saturating_add(1);
-                extra[axis] = padded.saturating_sub(extent).rem_euclid(stride);
+                *extra = padded.saturating_sub(extent).rem_euclid(stride);
             }
             // as long as it can be, cut when the size is known
             _ => {
                 transposed.after[axis] = 0;
-                extra[axis] = stride - 1;
+                *extra = stride - 1;
                 too_long.push(2 + axis as i64);
             }
         }
