@@ -12,6 +12,9 @@ pub(super) fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str)
     assert_eq!(found.len(), expected.len(), "{what}: how many");
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let found = f64::from(found);
-        assert!((found - expected).abs() <= tolerance * (1.0 + expected.abs()), "{what}: [{i}] {found}, not {expected}");
+        assert!(
+            (found - expected).abs() <= tolerance * (1.0 + expected.abs()),
+            "{what}: [{i}] {found}, not {expected}"
+        );
     }
 }

@@ -57,11 +57,7 @@ pub(crate) unsafe extern "system" fn infer(op: *const OrtCustomOp, context: *mut
 
 /// # Safety
 /// `context` must be valid.
-unsafe fn infer_training(
-    host: Host,
-    operator: &Training,
-    context: *mut OrtShapeInferContext,
-) -> Result<(), Failure> {
+unsafe fn infer_training(host: Host, operator: &Training, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     for (index, shape) in operator.shapes.iter().enumerate() {
         let from = match *shape {
             OutputShape::Like(input) | OutputShape::First(input) => input,
@@ -85,11 +81,7 @@ unsafe fn infer_training(
 
 /// # Safety
 /// `context` must be valid.
-unsafe fn infer_loss(
-    host: Host,
-    operator: Operator,
-    context: *mut OrtShapeInferContext,
-) -> Result<(), Failure> {
+unsafe fn infer_loss(host: Host, operator: Operator, context: *mut OrtShapeInferContext) -> Result<(), Failure> {
     let first = if operator == Operator::Gradient { 1 } else { 0 };
     // SAFETY: the caller's.
     let logits = unsafe { input(host, context, first) }?;

@@ -37,8 +37,7 @@ pub(super) unsafe fn moments<'a, S: Simd>(planes: impl Iterator<Item = &'a [f32]
         let next = planes.peek().map_or(plane.as_ptr(), |next| next.as_ptr());
         for (number, run) in plane.chunks(RUN).enumerate() {
             // SAFETY: the caller's.
-            let [run_sum, run_squares] =
-                unsafe { moments_of_run::<S>(run, origin, next.wrapping_add(number * RUN)) };
+            let [run_sum, run_squares] = unsafe { moments_of_run::<S>(run, origin, next.wrapping_add(number * RUN)) };
             sum += f64::from(run_sum);
             squares += f64::from(run_squares);
         }

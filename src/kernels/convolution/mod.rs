@@ -61,7 +61,12 @@ impl Convolution {
     pub(crate) fn sizes(&self, x: [usize; 4], w: [usize; 4]) -> Result<Sizes, KernelError> {
         let [n, c, height, width] = x;
         let [k, per_group, kernel_height, kernel_width] = w;
-        if c != per_group * self.group || per_group == 0 || k % self.group != 0 || kernel_height == 0 || kernel_width == 0 {
+        if c != per_group * self.group
+            || per_group == 0
+            || k % self.group != 0
+            || kernel_height == 0
+            || kernel_width == 0
+        {
             return Err(KernelError::new(format!(
                 "x has shape {x:?} and w {w:?}, but with {} groups w must have shape [M, C / group, kH, kW] with M a \
                  multiple of group",

@@ -14,8 +14,7 @@ fn products(convolution: &Convolution, sizes: &Sizes, mut visit: impl FnMut(usiz
             for source in 0..per_group {
                 for (i, j) in (0..kernel_height).flat_map(|i| (0..kernel_width).map(move |j| (i, j))) {
                     let down = (row * strides[0] + i * dilations[0]).checked_sub(pads[0]).filter(|&at| at < height);
-                    let across =
-                        (column * strides[1] + j * dilations[1]).checked_sub(pads[1]).filter(|&at| at < width);
+                    let across = (column * strides[1] + j * dilations[1]).checked_sub(pads[1]).filter(|&at| at < width);
                     let (Some(down), Some(across)) = (down, across) else { continue };
                     let channel = out / (k / convolution.group) * per_group + source;
                     visit(

@@ -26,7 +26,9 @@ fn body(opset: i64) -> FunctionProto {
     b.number("one", 1.0);
     b.with("t", "Cast", &["step"], |node| node.int("to", DataType::Float as i64));
     b.op("g", "Mul", &["gradient", "scale"]);
-    for (beta, old, new, what) in [("beta1", "exp_avg", "new_exp_avg", "g"), ("beta2", "exp_avg_sq", "new_exp_avg_sq", "g2")] {
+    for (beta, old, new, what) in
+        [("beta1", "exp_avg", "new_exp_avg", "g"), ("beta2", "exp_avg_sq", "new_exp_avg_sq", "g2")]
+    {
         if what == "g2" {
             b.op("g2", "Mul", &["g", "g"]);
         }

@@ -74,9 +74,8 @@ fn on_threads(context: &Context, work: impl FnOnce(&HostThreads) -> Result<(), K
 
 /// An input of `N` axes: its sizes.
 fn sizes<const N: usize>(tensor: &Tensor, name: &str) -> Result<[usize; N], Failure> {
-    <[usize; N]>::try_from(tensor.dims()).map_err(|_| {
-        Failure::invalid(format!("{name} has shape {:?}, but must have {N} axes", tensor.dims()))
-    })
+    <[usize; N]>::try_from(tensor.dims())
+        .map_err(|_| Failure::invalid(format!("{name} has shape {:?}, but must have {N} axes", tensor.dims())))
 }
 
 /// An input of one number.
