@@ -19,6 +19,8 @@ mod step;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod fused_tests;
 mod trained;
 
 use bytes::Bytes;
