@@ -4,8 +4,8 @@ use crate::model::proto::{FunctionProto, NodeProto, OperatorSetIdProto};
 use crate::model::{DataType, Document, Graph, NodeId, Shapes, metadata_entry};
 
 use super::expand::expand;
-use super::fused;
 use super::function::{Operands, Signature, function_for, operator, parameters, used_elsewhere, with_every_attribute};
+use super::fused;
 use super::rules::{data_type_name, encouraging_op, family, shape_text};
 use super::swap::{NODE_RULE, NODE_VERSION};
 use super::{Action, BODY_DOMAIN, DOMAIN, GRAD_OP, LossReport, Patched, Report, RewriteError};

@@ -9,6 +9,8 @@ mod constant_nodes;
 mod error;
 mod eval;
 mod forward;
+#[cfg(test)]
+mod fused_tests;
 mod options;
 mod pattern;
 mod roles;
@@ -19,8 +21,6 @@ mod step;
 mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod fused_tests;
 mod trained;
 
 use bytes::Bytes;
