@@ -1,5 +1,7 @@
 //! Sums over the planes of a channel: short runs in registers, the runs in f64.
 
+#![allow(clippy::needless_range_loop, reason = "registers go by number, so that all loops over them are unrolled")]
+
 use crate::loss::rows::simd::{Simd, Vector};
 
 /// Numbers that are added up in f32.

@@ -3,6 +3,8 @@
 //! Lanes are output planes: dy is turned over once, so that those of a position lie side by side, and each is multiplied
 //! with single numbers of the padded input. Nothing is computed in vain, whatever the strides.
 
+#![allow(clippy::needless_range_loop, reason = "registers go by number, so that all loops over them are unrolled")]
+
 use super::padded::Padded;
 use super::{Convolution, Sizes};
 use crate::kernels::isa::compiled;
@@ -20,7 +22,7 @@ const PIECES: usize = 8;
 /// Numbers of padded input and turned gradient that are worked on at once.
 const BAND: usize = 32 * 1024;
 
-/// Computes both gradients.
+/// Computes dw and db.
 pub(super) fn weight_gradient(
     convolution: &Convolution,
     isa: Isa,
@@ -28,9 +30,9 @@ pub(super) fn weight_gradient(
     sizes: &Sizes,
     dy: &[f32],
     x: &[f32],
-    dw: &mut [f32],
-    db: &mut [f32],
+    to: [&mut [f32]; 2],
 ) {
+    let [dw, db] = to;
     let problem = Problem::new(convolution, isa, sizes, dy, x);
     // per piece and tap (the last is the bias), the planes of a block
     let taps = problem.taps + 1;
