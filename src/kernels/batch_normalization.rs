@@ -10,7 +10,7 @@ mod tests;
 use super::error::KernelError;
 use super::isa::compiled;
 use super::max_pool::{self, MaxPool};
-use super::scratch::with_scratch;
+use super::scratch::Scratch;
 use super::shared::Shared;
 use crate::loss::rows::simd::Simd;
 use crate::loss::{Isa, Parallel};
@@ -66,11 +66,7 @@ impl Planes {
 
     /// The same in a tensor whose planes have another length.
     #[inline(always)]
-    fn of_planes(
-        &self,
-        channel: usize,
-        plane: usize,
-    ) -> impl Iterator<Item = std::ops::Range<usize>> + Clone + use<> {
+    fn of_planes(&self, channel: usize, plane: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone + use<> {
         let Planes { images, channels, .. } = *self;
         (0..images).map(move |image| {
             let start = (image * channels + channel) * plane;
@@ -93,7 +89,10 @@ impl Planes {
             .chain(per_channel.iter().map(|found| (found, self.channels, "one per channel")))
         {
             if found.1 != wanted {
-                return Err(KernelError::new(format!("{} holds {} numbers, but needs {what}: {wanted}", found.0, found.1)));
+                return Err(KernelError::new(format!(
+                    "{} holds {} numbers, but needs {what}: {wanted}",
+                    found.0, found.1
+                )));
             }
         }
         Ok(())
@@ -304,20 +303,20 @@ unsafe fn normalize_body<S: Simd>(
     let (a, b) = op.line(found, input.scale[channel], input.bias[channel]);
     let floor = if op.relu { 0.0 } else { f32::NEG_INFINITY };
     let out_plane = pool.map_or(planes.plane, |(_, sizes)| sizes.plane_lens().1);
-    with_scratch(planes.plane, |room| {
-        for (from, to) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
-            // SAFETY: a channel is one block of work.
-            let y = unsafe { y.part(to) };
-            match pool {
-                None => line(&input.x[from], a, b, floor, y),
-                Some(_) if y.is_empty() => {}
-                Some((pool, sizes)) => {
-                    line(&input.x[from], a, b, floor, room);
-                    pool.pool_plane(&sizes, room, y);
-                }
+    let mut scratch = Scratch::lend(planes.plane);
+    let room = scratch.numbers();
+    for (from, to) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
+        // SAFETY: a channel is one block of work.
+        let y = unsafe { y.part(to) };
+        match pool {
+            None => line(&input.x[from], a, b, floor, y),
+            Some(_) if y.is_empty() => {}
+            Some((pool, sizes)) => {
+                line(&input.x[from], a, b, floor, room);
+                pool.pool_plane(&sizes, room, y);
             }
         }
-    });
+    }
     found
 }
 
@@ -344,30 +343,30 @@ unsafe fn gradient_body<S: Simd>(
     let middle = found.mean as f32;
     let out_plane = pool.map_or(planes.plane, |(_, sizes)| sizes.plane_lens().1);
     let mut totals = [0.0; 2];
-    with_scratch(planes.plane, |room| {
-        for (from, of) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
-            let x = &x[from.clone()];
-            // SAFETY: a channel is one block of work; the caller's.
-            let [sum, product] = unsafe {
-                match pool {
-                    None => dot::<S>(&dy[of], x, mask, middle),
-                    Some((pool, sizes)) => {
-                        // what comes through the pool waits in dx for its second round
-                        let g = dx.part(from);
-                        if out_plane == 0 {
-                            g.fill(0.0);
-                        } else {
-                            line(x, a, b, floor, room);
-                            pool.spread_plane(&sizes, &dy[of], room, g);
-                        }
-                        dot::<S>(g, x, mask, middle)
+    let mut scratch = Scratch::lend(planes.plane);
+    let room = scratch.numbers();
+    for (from, of) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
+        let x = &x[from.clone()];
+        // SAFETY: a channel is one block of work; the caller's.
+        let [sum, product] = unsafe {
+            match pool {
+                None => dot::<S>(&dy[of], x, mask, middle),
+                Some((pool, sizes)) => {
+                    // what comes through the pool waits in dx for its second round
+                    let g = dx.part(from);
+                    if out_plane == 0 {
+                        g.fill(0.0);
+                    } else {
+                        line(x, a, b, floor, room);
+                        pool.spread_plane(&sizes, &dy[of], room, g);
                     }
+                    dot::<S>(g, x, mask, middle)
                 }
-            };
-            totals[0] += sum;
-            totals[1] += product;
-        }
-    });
+            }
+        };
+        totals[0] += sum;
+        totals[1] += product;
+    }
     let [sum, product] = totals;
     let inverse = found.inverse(op.epsilon);
     let count = (planes.images * planes.plane).max(1) as f64;

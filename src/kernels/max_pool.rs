@@ -61,7 +61,7 @@ impl MaxPool {
         // a window that would start in the padding at the end is none
         let one_more = self.ceil
             && floor > 0
-            && (padded - self.window.extent(self.kernel)[axis]) % strides[axis] != 0
+            && !(padded - self.window.extent(self.kernel)[axis]).is_multiple_of(strides[axis])
             && floor * strides[axis] < size + pads[axis];
         floor + usize::from(one_more)
     }

@@ -9,18 +9,37 @@ thread_local! {
     static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends `len` numbers of any value to `work`.
-pub(super) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    // taken out meanwhile, so that a second loan within the first gets room of its own
-    let mut room = ROOM.with(RefCell::take);
-    if room.len() < len {
-        room.resize(len, 0.0);
+/// A loan of numbers of any value, which goes back when dropped.
+///
+/// A guard and no closure: what a kernel does in a closure is not always compiled for its instruction set.
+pub(super) struct Scratch {
+    room: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    /// Lends `len` numbers.
+    pub(super) fn lend(len: usize) -> Scratch {
+        // taken out meanwhile, so that a second loan within the first gets room of its own
+        let mut room = ROOM.with(RefCell::take);
+        if room.len() < len {
+            room.resize(len, 0.0);
+        }
+        Scratch { room, len }
     }
-    let result = work(&mut room[..len]);
-    if room.len() <= MOST_KEPT {
-        ROOM.with(|kept| *kept.borrow_mut() = room);
+
+    /// The numbers.
+    pub(super) fn numbers(&mut self) -> &mut [f32] {
+        self.room.get_mut(..self.len).unwrap_or_default()
     }
-    result
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.room.len() <= MOST_KEPT {
+            ROOM.with(|kept| kept.replace(std::mem::take(&mut self.room)));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -29,11 +48,11 @@ mod tests {
 
     #[test]
     fn loans_within_loans_do_not_overlap() {
-        with_scratch(4, |outer| {
-            outer.fill(1.0);
-            with_scratch(8, |inner| inner.fill(2.0));
-            assert_eq!(outer, [1.0; 4]);
-        });
-        with_scratch(2, |again| assert_eq!(again.len(), 2));
+        let mut outer = Scratch::lend(4);
+        outer.numbers().fill(1.0);
+        Scratch::lend(8).numbers().fill(2.0);
+        assert_eq!(outer.numbers(), [1.0; 4]);
+        drop(outer);
+        assert_eq!(Scratch::lend(2).numbers().len(), 2);
     }
 }

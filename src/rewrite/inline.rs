@@ -5,6 +5,7 @@ use crate::model::{DataType, Document, Graph, NodeId, Shapes, metadata_entry};
 
 use super::expand::expand;
 use super::function::{Operands, Signature, function_for, operator, parameters, used_elsewhere, with_every_attribute};
+use super::fused;
 use super::rules::{data_type_name, encouraging_op, family, shape_text};
 use super::swap::{NODE_RULE, NODE_VERSION};
 use super::{Action, BODY_DOMAIN, DOMAIN, GRAD_OP, LossReport, Patched, Report, RewriteError};
@@ -24,13 +25,16 @@ pub fn inline(document: &Document) -> Result<Patched, RewriteError> {
     // from behind: the positions of the nodes before stay what they are
     for at in (0..document.graph().nodes().len()).rev() {
         let node: NodeProto = NodeProto::clone(document.graph().node(NodeId(at)));
-        if operator(&node).is_none() {
+        let expanded = if let Some(fused) = fused::find(node.op()).filter(|_| node.op_domain() == DOMAIN) {
+            expanded(&(fused.body)(opset), &node, document.graph())?
+        } else if operator(&node).is_some() {
+            let signature = Signature::of(&node, &types)?;
+            signature.check_opset(opset, &node)?;
+            let body = body_of(&document, &node, &signature, opset);
+            expanded(&body, &with_every_attribute(node)?, document.graph())?
+        } else {
             continue;
-        }
-        let signature = Signature::of(&node, &types)?;
-        signature.check_opset(opset, &node)?;
-        let body = body_of(&document, &node, &signature, opset);
-        let expanded = expanded(&body, &with_every_attribute(node)?, document.graph())?;
+        };
         let graph = document.graph_mut();
         graph.remove_nodes(&[NodeId(at)]);
         count += expanded.len();

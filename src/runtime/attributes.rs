@@ -95,11 +95,9 @@ pub(crate) fn integers<const N: usize>(
 ) -> Result<[i64; N], Failure> {
     match attributes.ints(name) {
         Some(values) => <[i64; N]>::try_from(values).map_err(|values| {
-            Failure::invalid(format!(
-                "attribute {} holds {} numbers, but two spatial axes need {N}",
-                name.to_string_lossy(),
-                values.len()
-            ))
+            // hosts give an empty list for numbers of another type
+            let (name, found) = (name.to_string_lossy(), values.len());
+            Failure::invalid(format!("attribute {name} must be a list of {N} ints, but holds {found} of them"))
         }),
         None if attributes.has(name) => Err(wrong_type(name, &format!("a list of {N} ints"))),
         None => Ok(default),

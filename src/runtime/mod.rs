@@ -13,8 +13,24 @@
 //! \[N,d…\] with none; dloss has the loss's shape, or is one number for all rows. Wrong attributes, shapes and labels come
 //! back as ONNX Runtime's `INVALID_ARGUMENT` with a sentence; no panic crosses into the host.
 //!
+//! # Operators of training
+//! For float32 on the CPU, so that a training step does not wait for memory; the steps that elonnx makes carry bodies of
+//! standard operators for them. Images are \[N, C, H, W\].
+//!
+//! | operator of `ai.elonnx` | inputs | outputs | attributes |
+//! | --- | --- | --- | --- |
+//! | `AdamW` | parameter, gradient, exp_avg, exp_avg_sq, learning_rate, step int64, scale | parameter, exp_avg, exp_avg_sq | beta1, beta2, epsilon, weight_decay |
+//! | `Conv` | x, w, b | y | strides, pads, dilations, group |
+//! | `ConvGradInput` | dy, w, x | dx | the same |
+//! | `ConvGradWeight` | dy, x, w | dw, db | the same |
+//! | `MaxPool` | x | y | kernel_shape, strides, pads, dilations, ceil_mode |
+//! | `MaxPoolGrad` | dy, x | dx | the same |
+//! | `BatchNormalizationGrad` | dy, x, scale | dx, dscale, dB | epsilon |
+//! | `BatchNormalizationRelu`, `BatchNormalizationReluMaxPool` | x, scale, B, input_mean, input_var | y, running_mean, running_var, mean, var | epsilon, momentum, those of the pool |
+//! | `BatchNormalizationReluGrad`, `BatchNormalizationReluMaxPoolGrad` | dy, x, scale, B, mean, var | dx, dscale, dB | the same |
+//!
 //! # On NVIDIA GPUs (feature `cuda`)
-//! All of them are registered for `CUDAExecutionProvider` as well; hosts without it don't mind, and the driver is not
+//! The losses are registered for `CUDAExecutionProvider` as well; hosts without it don't mind, and the driver is not
 //! touched before a CUDA kernel runs. Inputs lie on the device, single numbers too: nothing waits for the device, and a
 //! session can be captured into a CUDA graph after its first run. What differs from the CPU:
 //!

@@ -1,5 +1,7 @@
 //! Sums over the planes of a channel: short runs in registers, the runs in f64.
 
+#![allow(clippy::needless_range_loop, reason = "registers go by number, so that all loops over them are unrolled")]
+
 use crate::loss::rows::simd::{Simd, Vector};
 
 /// Numbers that are added up in f32.
@@ -37,8 +39,7 @@ pub(super) unsafe fn moments<'a, S: Simd>(planes: impl Iterator<Item = &'a [f32]
         let next = planes.peek().map_or(plane.as_ptr(), |next| next.as_ptr());
         for (number, run) in plane.chunks(RUN).enumerate() {
             // SAFETY: the caller's.
-            let [run_sum, run_squares] =
-                unsafe { moments_of_run::<S>(run, origin, next.wrapping_add(number * RUN)) };
+            let [run_sum, run_squares] = unsafe { moments_of_run::<S>(run, origin, next.wrapping_add(number * RUN)) };
             sum += f64::from(run_sum);
             squares += f64::from(run_squares);
         }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::kernels::testing::{close, numbers};
 use crate::kernels::Window;
+use crate::kernels::testing::{close, numbers};
 use crate::loss::Sequential;
 
 fn check(shape: &[usize], relu: bool, shift: f32) {
@@ -23,7 +23,8 @@ fn check(shape: &[usize], relu: bool, shift: f32) {
         sums
     };
     let means: Vec<f64> = per_channel(&|at| f64::from(x[at])).iter().map(|sum| sum / count).collect();
-    let vars: Vec<f64> = per_channel(&|at| (f64::from(x[at]) - means[channel(at)]).powi(2)).iter().map(|s| s / count).collect();
+    let vars: Vec<f64> =
+        per_channel(&|at| (f64::from(x[at]) - means[channel(at)]).powi(2)).iter().map(|s| s / count).collect();
     let inverse = |c: usize| 1.0 / (vars[c] + f64::from(op.epsilon)).sqrt();
     let hat = |at: usize| (f64::from(x[at]) - means[channel(at)]) * inverse(channel(at));
     let line = |at: usize| f64::from(scale[channel(at)]) * hat(at) + f64::from(bias[channel(at)]);
@@ -75,7 +76,9 @@ fn check(shape: &[usize], relu: bool, shift: f32) {
 fn as_the_formulas_in_f64() {
     // one number per channel, whose variance is 0; less than a step of registers; a step and a rest; several runs; no
     // spatial axes; five axes; no image
-    for shape in [&[1, 1, 1, 1][..], &[2, 3, 3, 5], &[3, 2, 9, 9], &[2, 2, 40, 70], &[7, 4], &[2, 2, 3, 2, 4], &[0, 2, 3, 3]] {
+    for shape in
+        [&[1, 1, 1, 1][..], &[2, 3, 3, 5], &[3, 2, 9, 9], &[2, 2, 40, 70], &[7, 4], &[2, 2, 3, 2, 4], &[0, 2, 3, 3]]
+    {
         for relu in [false, true] {
             // far from 0, where squares lose what is left of small distances
             for shift in [0.0, 100.0] {
@@ -115,7 +118,8 @@ fn check_pooled(shape: [usize; 4], pool: MaxPool) {
     };
     let plain = BatchNormalization { epsilon: 1e-5, momentum: 0.9, relu: true, pool: None };
     let fused = BatchNormalization { pool: Some(pool), ..plain };
-    let (mut middle, mut expected_y, mut y) = (vec![f32::NAN; x.len()], vec![f32::NAN; dy.len()], vec![f32::NAN; dy.len()]);
+    let (mut middle, mut expected_y, mut y) =
+        (vec![f32::NAN; x.len()], vec![f32::NAN; dy.len()], vec![f32::NAN; dy.len()]);
     run(plain, &mut middle, &mut per_channel);
     pool.forward(&Sequential, &sizes, &middle, &mut expected_y).unwrap();
     run(fused, &mut y, &mut per_channel);
@@ -137,7 +141,8 @@ fn check_pooled(shape: [usize; 4], pool: MaxPool) {
 
 #[test]
 fn a_pool_on_top_is_as_the_parts() {
-    let pool = |strides, pads, kernel| MaxPool::new(Window::new(strides, pads, [1, 1]).unwrap(), kernel, false).unwrap();
+    let pool =
+        |strides, pads, kernel| MaxPool::new(Window::new(strides, pads, [1, 1]).unwrap(), kernel, false).unwrap();
     // side by side; odd sizes; windows that overlap, with padding (as in ResNet); no image
     for shape in [[3, 2, 8, 8], [2, 3, 7, 9], [1, 2, 40, 36], [0, 1, 4, 4]] {
         check_pooled(shape, pool([2, 2], [0; 4], [2, 2]));

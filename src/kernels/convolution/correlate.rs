@@ -1,5 +1,7 @@
 //! Runs of outputs from a padded copy: y\[m\]\[p\] = Σ w\[m\]\[tap\] · x\[p + offset(tap)\].
 
+#![allow(clippy::needless_range_loop, reason = "registers go by number, so that all loops over them are unrolled")]
+
 use crate::kernels::isa::compiled;
 use crate::loss::Isa;
 use crate::loss::rows::simd::{Simd, Vector};

@@ -192,7 +192,7 @@ impl Convolution {
         holds("x", x, sizes.x)?;
         holds("dw", dw, sizes.w)?;
         holds("db", db, [1, 1, 1, sizes.w[0]])?;
-        outer::weight_gradient(self, Isa::detect(), threads, sizes, dy, x, dw, db);
+        outer::weight_gradient(self, Isa::detect(), threads, sizes, dy, x, [dw, db]);
         Ok(())
     }
 }

@@ -3,10 +3,12 @@
 //! Lanes are output planes: dy is turned over once, so that those of a position lie side by side, and each is multiplied
 //! with single numbers of the padded input. Nothing is computed in vain, whatever the strides.
 
+#![allow(clippy::needless_range_loop, reason = "registers go by number, so that all loops over them are unrolled")]
+
 use super::padded::Padded;
 use super::{Convolution, Sizes};
 use crate::kernels::isa::compiled;
-use crate::kernels::scratch::with_scratch;
+use crate::kernels::scratch::Scratch;
 use crate::kernels::shared::Shared;
 use crate::loss::rows::simd::{Simd, Vector};
 use crate::loss::{Isa, Parallel};
@@ -20,7 +22,7 @@ const PIECES: usize = 8;
 /// Numbers of padded input and turned gradient that are worked on at once.
 const BAND: usize = 32 * 1024;
 
-/// Computes both gradients.
+/// Computes dw and db.
 pub(super) fn weight_gradient(
     convolution: &Convolution,
     isa: Isa,
@@ -28,9 +30,9 @@ pub(super) fn weight_gradient(
     sizes: &Sizes,
     dy: &[f32],
     x: &[f32],
-    dw: &mut [f32],
-    db: &mut [f32],
+    to: [&mut [f32]; 2],
 ) {
+    let [dw, db] = to;
     let problem = Problem::new(convolution, isa, sizes, dy, x);
     // per piece and tap (the last is the bias), the planes of a block
     let taps = problem.taps + 1;
@@ -159,62 +161,82 @@ unsafe fn add_piece_body<S: Simd>(problem: &Problem<'_>, number: usize, sums: &m
     let band = (BAND.saturating_sub(p.sources * below * columns) / per_row).clamp(1, y_height);
     let copied_rows = (band - 1) * p.strides[0] + 1 + below;
     let copied = p.sources * copied_rows * columns;
-    with_scratch(copied + band * y_width * p.lanes, |room| {
-        let (copy, turned) = room.split_at_mut(copied);
-        let mut offsets: Vec<u32> = Vec::with_capacity(p.taps);
-        for source in 0..p.sources {
-            for row in 0..p.kernel[0] {
-                for column in 0..p.kernel[1] {
-                    let row = source * copied_rows + row * p.dilations[0];
-                    offsets.push((row * columns + column * p.dilations[1]) as u32);
+    let mut scratch = Scratch::lend(copied + band * y_width * p.lanes);
+    let room = scratch.numbers();
+    let (copy, turned) = room.split_at_mut(copied);
+    let mut offsets: Vec<u32> = Vec::with_capacity(p.taps);
+    for source in 0..p.sources {
+        for row in 0..p.kernel[0] {
+            for column in 0..p.kernel[1] {
+                let row = source * copied_rows + row * p.dilations[0];
+                offsets.push((row * columns + column * p.dilations[1]) as u32);
+            }
+        }
+    }
+    for image in images {
+        for start in (0..y_height).step_by(band) {
+            let rows = band.min(y_height - start);
+            let padded = Padded {
+                plane: [height, width],
+                apart: [1, 1],
+                before: [p.before[0] - (start * p.strides[0]) as isize, p.before[1]],
+                columns,
+            };
+            for (source, copy) in copy.chunks_exact_mut(copied_rows * columns).enumerate() {
+                let plane = (image * channels + group * p.sources + source) * height * width;
+                padded.fill(&p.x[plane..plane + height * width], copy);
+            }
+            let turned = &mut turned[..rows * y_width * p.lanes];
+            if planes.len() < p.lanes {
+                turned.fill(0.0);
+            }
+            let plane = |k: usize| {
+                let at = ((image * all_planes + k) * y_height + start) * y_width;
+                &p.dy[at..at + rows * y_width]
+            };
+            turn(|lane| plane(planes.start + lane), planes.len(), turned, p.lanes);
+            let run = Run { copy, turned, step: p.strides[1], down: p.strides[0] * columns, rows, width: y_width };
+            let (weights, bias) = sums.split_at_mut(p.taps * p.lanes);
+            // SAFETY: the caller's.
+            unsafe {
+                if p.lanes == S::F32::LANES {
+                    add_all::<S, 1>(&run, &offsets, weights);
+                    add_up::<S, 1>(turned, bias);
+                } else {
+                    add_all::<S, WIDE>(&run, &offsets, weights);
+                    add_up::<S, WIDE>(turned, bias);
                 }
             }
         }
-        for image in images {
-            for start in (0..y_height).step_by(band) {
-                let rows = band.min(y_height - start);
-                let padded = Padded {
-                    plane: [height, width],
-                    apart: [1, 1],
-                    before: [p.before[0] - (start * p.strides[0]) as isize, p.before[1]],
-                    columns,
-                };
-                for (source, copy) in copy.chunks_exact_mut(copied_rows * columns).enumerate() {
-                    let plane = (image * channels + group * p.sources + source) * height * width;
-                    padded.fill(&p.x[plane..plane + height * width], copy);
-                }
-                let turned = &mut turned[..rows * y_width * p.lanes];
-                if planes.len() < p.lanes {
-                    turned.fill(0.0);
-                }
-                let plane = |k: usize| {
-                    let at = ((image * all_planes + k) * y_height + start) * y_width;
-                    &p.dy[at..at + rows * y_width]
-                };
-                turn(planes.clone().map(plane), turned, p.lanes);
-                let run = Run { copy, turned, step: p.strides[1], down: p.strides[0] * columns, rows, width: y_width };
-                let (weights, bias) = sums.split_at_mut(p.taps * p.lanes);
-                // SAFETY: the caller's.
-                unsafe {
-                    if p.lanes == S::F32::LANES {
-                        add_all::<S, 1>(&run, &offsets, weights);
-                    } else {
-                        add_all::<S, WIDE>(&run, &offsets, weights);
-                    }
-                }
-                for turned in turned.chunks_exact(p.lanes) {
-                    bias.iter_mut().zip(turned).for_each(|(sum, dy)| *sum += dy);
-                }
-            }
-        }
-    });
+    }
 }
 
-/// Lays the numbers of all planes at a position side by side.
+/// Lays the numbers of all planes at a position side by side, four by four: single numbers far apart would take as long
+/// as the products.
 #[inline(always)]
-fn turn<'a>(planes: impl Iterator<Item = &'a [f32]>, to: &mut [f32], lanes: usize) {
-    for (lane, plane) in planes.enumerate() {
-        for (to, from) in to.chunks_exact_mut(lanes).zip(plane) {
+fn turn<'a>(planes: impl Fn(usize) -> &'a [f32], count: usize, to: &mut [f32], lanes: usize) {
+    let mut lane = 0;
+    while lane + 4 <= count {
+        let rows = [0, 1, 2, 3].map(|i| planes(lane + i).as_chunks::<4>());
+        let len = rows.iter().fold(usize::MAX, |len, (whole, _)| len.min(whole.len()));
+        let whole = rows.map(|(whole, _)| &whole[..len]);
+        for (at, to) in to.chunks_exact_mut(4 * lanes).take(len).enumerate() {
+            let [a, b, c, d] = whole.map(|row| row[at]);
+            for i in 0..4 {
+                if let Some(to) = to.get_mut(i * lanes + lane..).and_then(<[f32]>::first_chunk_mut::<4>) {
+                    *to = [a[i], b[i], c[i], d[i]];
+                }
+            }
+        }
+        for (i, (_, rest)) in rows.iter().enumerate() {
+            for (to, from) in to.chunks_exact_mut(lanes).skip(4 * len).zip(*rest) {
+                to[lane + i] = *from;
+            }
+        }
+        lane += 4;
+    }
+    for lane in lane..count {
+        for (to, from) in to.chunks_exact_mut(lanes).zip(planes(lane)) {
             to[lane] = *from;
         }
     }
@@ -253,11 +275,39 @@ unsafe fn add_all<S: Simd, const V: usize>(run: &Run<'_>, offsets: &[u32], sums:
             let (offsets, sums) = (&offsets[done..], sums.as_mut_ptr().add(done * lanes));
             done += match left {
                 12.. if tall == MOST_TAPS => add::<S, 12, V>(run, offsets, sums),
+                9.. if tall == MOST_TAPS => add::<S, 9, V>(run, offsets, sums),
                 8.. if tall == MOST_TAPS => add::<S, 8, V>(run, offsets, sums),
                 6.. => add::<S, 6, V>(run, offsets, sums),
                 3.. => add::<S, 3, V>(run, offsets, sums),
                 _ => add::<S, 1, V>(run, offsets, sums),
             };
+        }
+    }
+}
+
+/// Adds the gradients of all positions to the sums of a lane each: the bias.
+///
+/// # Safety
+/// The machine has the instruction set.
+#[inline(always)]
+unsafe fn add_up<S: Simd, const V: usize>(turned: &[f32], sums: &mut [f32]) {
+    const CHAINS: usize = 4;
+    let lanes = V * S::F32::LANES;
+    assert!(sums.len() == lanes && turned.len().is_multiple_of(lanes), "a sum and a gradient per lane");
+    let count = turned.len() / lanes;
+    // SAFETY: reads end with the last position; the caller's.
+    unsafe {
+        let mut all = [[S::F32::splat(0.0); V]; CHAINS];
+        for at in 0..count {
+            for v in 0..V {
+                let dy = S::F32::load(turned.as_ptr().add(at * lanes + v * S::F32::LANES));
+                all[at % CHAINS][v] = all[at % CHAINS][v].add(dy);
+            }
+        }
+        for v in 0..V {
+            let to = sums.as_mut_ptr().add(v * S::F32::LANES);
+            let sum = all[0][v].add(all[1][v]).add(all[2][v].add(all[3][v]));
+            S::F32::load(to).add(sum).store(to);
         }
     }
 }

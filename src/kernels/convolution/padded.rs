@@ -22,7 +22,8 @@ impl Padded {
         let [height, width] = self.plane;
         for (row, to) in to.chunks_exact_mut(self.columns).enumerate() {
             let at = row as isize - self.before[0];
-            let source = (at >= 0 && at as usize % self.apart[0] == 0).then_some(at as usize / self.apart[0]);
+            let source =
+                (at >= 0 && (at as usize).is_multiple_of(self.apart[0])).then_some(at as usize / self.apart[0]);
             match source.filter(|&row| row < height).and_then(|row| from.get(row * width..(row + 1) * width)) {
                 Some(from) => self.fill_row(from, to),
                 None => to.fill(0.0),

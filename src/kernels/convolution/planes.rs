@@ -4,7 +4,7 @@ use super::correlate::{MOST_STEP, Rows, correlate, tallest};
 use super::padded::Padded;
 use crate::kernels::copy::copy_few;
 use crate::kernels::isa::compiled;
-use crate::kernels::scratch::with_scratch;
+use crate::kernels::scratch::Scratch;
 use crate::kernels::shared::Shared;
 use crate::loss::rows::simd::Simd;
 use crate::loss::{Isa, Parallel};
@@ -150,47 +150,47 @@ unsafe fn compute_body<S: Simd>(part: &Part<'_>, to: &Shared<'_>, isa: Isa) {
     let copied = planes.sources * plane + MOST_STEP;
     let taps = planes.sources * planes.kernel[0] * planes.kernel[1];
     let tall = tallest(isa);
-    with_scratch(copied + tall * stride, |room| {
-        let (copy, sums) = room.split_at_mut(copied);
-        let padded = Padded {
-            plane: planes.source,
-            apart: planes.apart,
-            before: [planes.before[0] - (part.start * planes.every[0]) as isize, planes.before[1]],
-            columns: band.columns,
-        };
-        let source: usize = planes.source.iter().product();
-        for (number, copy) in copy[..planes.sources * plane].chunks_exact_mut(plane).enumerate() {
-            padded.fill(&part.from[number * source..(number + 1) * source], copy);
-        }
-        let mut offsets: Vec<u32> = Vec::with_capacity(taps);
-        for source in 0..planes.sources {
-            for row in 0..planes.kernel[0] {
-                for column in 0..planes.kernel[1] {
-                    let row = source * band.rows + row * planes.dilations[0];
-                    offsets.push((row * band.columns + column * planes.dilations[1]) as u32);
-                }
+    let mut scratch = Scratch::lend(copied + tall * stride);
+    let room = scratch.numbers();
+    let (copy, sums) = room.split_at_mut(copied);
+    let padded = Padded {
+        plane: planes.source,
+        apart: planes.apart,
+        before: [planes.before[0] - (part.start * planes.every[0]) as isize, planes.before[1]],
+        columns: band.columns,
+    };
+    let source: usize = planes.source.iter().product();
+    for (number, copy) in copy[..planes.sources * plane].chunks_exact_mut(plane).enumerate() {
+        padded.fill(&part.from[number * source..(number + 1) * source], copy);
+    }
+    let mut offsets: Vec<u32> = Vec::with_capacity(taps);
+    for source in 0..planes.sources {
+        for row in 0..planes.kernel[0] {
+            for column in 0..planes.kernel[1] {
+                let row = source * band.rows + row * planes.dilations[0];
+                offsets.push((row * band.columns + column * planes.dilations[1]) as u32);
             }
         }
-        for block in part.blocks {
-            let bias = part.bias.map(|bias| &bias[block.first..block.first + block.height]);
-            let tall = Rows { height: block.height, weights: &block.weights, bias };
-            correlate(isa, copy, &offsets, tall, len, sums, stride);
-            for (m, sums) in sums.chunks(stride).take(block.height).enumerate() {
-                let plane = (part.first + block.first + m) * height + part.start;
-                for row in 0..rows {
-                    let sums = &sums[row * planes.every[0] * band.columns..];
-                    let start = (plane + row) * width;
-                    // SAFETY: every row of every plane belongs to one part.
-                    let to = unsafe { to.part(start..start + width) };
-                    if planes.every[1] == 1 {
-                        copy_few(&sums[..width], to);
-                    } else {
-                        for (to, sum) in to.iter_mut().zip(sums.iter().step_by(planes.every[1])) {
-                            *to = *sum;
-                        }
+    }
+    for block in part.blocks {
+        let bias = part.bias.map(|bias| &bias[block.first..block.first + block.height]);
+        let tall = Rows { height: block.height, weights: &block.weights, bias };
+        correlate(isa, copy, &offsets, tall, len, sums, stride);
+        for (m, sums) in sums.chunks(stride).take(block.height).enumerate() {
+            let plane = (part.first + block.first + m) * height + part.start;
+            for row in 0..rows {
+                let sums = &sums[row * planes.every[0] * band.columns..];
+                let start = (plane + row) * width;
+                // SAFETY: every row of every plane belongs to one part.
+                let to = unsafe { to.part(start..start + width) };
+                if planes.every[1] == 1 {
+                    copy_few(&sums[..width], to);
+                } else {
+                    for (to, sum) in to.iter_mut().zip(sums.iter().step_by(planes.every[1])) {
+                        *to = *sum;
                     }
                 }
             }
         }
-    });
+    }
 }

@@ -35,11 +35,6 @@ impl Body {
         self.function
     }
 
-    /// Version of the standard operators.
-    pub(super) fn opset(&self) -> i64 {
-        self.opset
-    }
-
     /// `output = op(inputs)`, with what `more` adds. The output.
     pub(super) fn with<'a>(
         &mut self,

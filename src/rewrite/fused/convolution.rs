@@ -29,9 +29,11 @@ fn forward(opset: i64) -> FunctionProto {
 }
 
 fn windows(node: NodeBuilder, strides: &str, dilations: &str) -> NodeBuilder {
-    node.reference("strides", AttributeType::Ints, strides)
-        .reference("pads", AttributeType::Ints, "pads")
-        .reference("dilations", AttributeType::Ints, dilations)
+    node.reference("strides", AttributeType::Ints, strides).reference("pads", AttributeType::Ints, "pads").reference(
+        "dilations",
+        AttributeType::Ints,
+        dilations,
+    )
 }
 
 /// The transposed convolution makes the gradient of all that the windows reach, padding included; x is cut out of it,

@@ -121,9 +121,8 @@ pub(crate) fn pool_attributes(pool: &NodeProto, opset: i64) -> Option<Pool> {
         && pool.attr_int("storage_order").unwrap_or(0) == 0
         && pool.output_at(1).is_none();
     let kernel = pool.attr_ints("kernel_shape")?.to_vec();
-    let list = |name: &str, default: i64, len: usize| {
-        pool.attr_ints(name).map_or_else(|| vec![default; len], <[i64]>::to_vec)
-    };
+    let list =
+        |name: &str, default: i64, len: usize| pool.attr_ints(name).map_or_else(|| vec![default; len], <[i64]>::to_vec);
     let attributes = Pool {
         strides: list("strides", 1, 2),
         pads: list("pads", 0, 4),

@@ -13,10 +13,8 @@ use crate::rewrite::fused::{
 };
 
 /// Rules of fused operators of the forward pass.
-pub(super) const OURS: &[(&str, Vjp)] = &[
-    (BATCH_NORMALIZATION_RELU.name, normalization_block),
-    (BATCH_NORMALIZATION_RELU_POOL.name, normalization_block),
-];
+pub(super) const OURS: &[(&str, Vjp)] =
+    &[(BATCH_NORMALIZATION_RELU.name, normalization_block), (BATCH_NORMALIZATION_RELU_POOL.name, normalization_block)];
 
 /// `Conv` over two axes.
 pub(super) fn conv(c: &mut Backward<'_, '_>, dy: &str, geometry: &Geometry) -> bool {
@@ -80,8 +78,7 @@ pub(super) fn max_pool(c: &mut Backward<'_, '_>, dy: &str, x: &str) -> bool {
     let y = c.y(0);
     let found = c.b.value_type(&y);
     let label = c.node.label().to_owned();
-    let new: NodeProto =
-        pool.write(node(MAX_POOL.name).domain(DOMAIN).name(&label).inputs([x]).outputs([&y])).build();
+    let new: NodeProto = pool.write(node(MAX_POOL.name).domain(DOMAIN).name(&label).inputs([x]).outputs([&y])).build();
     c.b.replace_node(c.at, new);
     c.b.declare(&y, found);
     true

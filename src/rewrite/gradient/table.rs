@@ -2,8 +2,8 @@
 
 use super::backward::Vjp;
 use super::{
-    activation, arithmetic, batch_normalization, convolution, dropout, einsum, elementary, fused, indexing, loss, movement,
-    normalization, pooling, product, reduction, resize, selection, softmax,
+    activation, arithmetic, batch_normalization, convolution, dropout, einsum, elementary, fused, indexing, loss,
+    movement, normalization, pooling, product, reduction, resize, selection, softmax,
 };
 use crate::rewrite::is_our_domain;
 

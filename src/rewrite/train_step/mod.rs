@@ -10,6 +10,8 @@ mod dropout;
 mod error;
 mod eval;
 mod forward;
+#[cfg(test)]
+mod fused_tests;
 mod options;
 mod pattern;
 mod roles;
