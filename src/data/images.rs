@@ -14,6 +14,9 @@ use super::{Batch, DataError, InputSpec, Values};
 /// Folders within folders are followed as deep as this.
 const DEEPEST: usize = 16;
 
+/// Names of files, and their classes where folders are classes.
+type Files = (Vec<PathBuf>, Option<Vec<i64>>);
+
 /// Samples from pictures, in the order of their names.
 pub(super) struct Images {
     options: Options,
@@ -113,13 +116,13 @@ impl Images {
     }
 
     /// All files with their classes, where folders are classes; and what each becomes.
-    pub(super) fn into_files(mut self) -> Result<(Vec<PathBuf>, Option<Vec<i64>>, Target), DataError> {
+    pub(super) fn into_files(mut self) -> Result<(Files, Target), DataError> {
         let (mut files, mut classes) = (Vec::new(), Vec::new());
         while let Some(file) = self.next_file()? {
             files.push(file);
             classes.extend(self.class);
         }
-        Ok((files, self.labelled.then_some(classes), self.target))
+        Ok(((files, self.labelled.then_some(classes)), self.target))
     }
 
     /// The next picture, of the same class as the one before unless a new folder begins.

@@ -243,7 +243,7 @@ impl Samples {
     fn add_images(&mut self, images: Images) -> Result<Option<Vec<i64>>, DataError> {
         self.tell(&images.sentences());
         self.classes = images.classes();
-        let (files, labels, target) = images.into_files()?;
+        let ((files, labels), target) = images.into_files()?;
         let count = files.len();
         self.push(Held::Pictures { files, target }, count);
         Ok(labels)

@@ -17,8 +17,12 @@ impl Trainer {
         let (last, best) = (folder.join(files::LAST), folder.join(files::BEST));
         let best = if best.exists() { Some(Checkpoint::load(&best)?) } else { None };
         let last = if last.exists() { Some(Checkpoint::load(&last)?) } else { None };
-        // the best one is written first: a run that was killed in between goes on from there
-        let newest = [&best, &last].into_iter().flatten().max_by_key(|checkpoint| checkpoint.standing.step);
+        // the best one is written first: a run that was killed in between goes on from there. A checkpoint of the last step
+        // of an epoch has as many steps, and an epoch less
+        let newest = [&best, &last]
+            .into_iter()
+            .flatten()
+            .max_by_key(|checkpoint| (checkpoint.standing.step, checkpoint.standing.epoch));
         let Some(newest) = newest else { return Ok(()) };
         self.check(folder, newest)?;
         let names: Vec<String> = self.sessions.tensors().map(|(name, ..)| name.to_owned()).collect();

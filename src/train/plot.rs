@@ -8,6 +8,9 @@ use super::metrics::Measured;
 use crate::model::without_path;
 use crate::report::{Curve, Format, ReportError, curves_picture};
 
+/// One of the numbers that are measured.
+type Quantity = fn(&Measured) -> f64;
+
 /// Draws loss, accuracy, soft margin and energy over the epochs, of training and validation data, as SVG or PNG by the
 /// name of the file.
 ///
@@ -18,7 +21,7 @@ pub fn save_curves(path: &Path, title: &str, history: &[EpochRecord]) -> Result<
     if format == Format::Html {
         return Err(ReportError::UnknownFormat { path: path.to_owned() }.into());
     }
-    let quantities: [(&str, fn(&Measured) -> f64); 4] = [
+    let quantities: [(&str, Quantity); 4] = [
         ("Loss", |measured| measured.loss),
         ("Accuracy", |measured| measured.accuracy),
         ("Mean soft margin", |measured| measured.margin),
@@ -30,7 +33,7 @@ pub fn save_curves(path: &Path, title: &str, history: &[EpochRecord]) -> Result<
     Ok(())
 }
 
-fn curves(history: &[EpochRecord], of: fn(&Measured) -> f64) -> Vec<Curve> {
+fn curves(history: &[EpochRecord], of: Quantity) -> Vec<Curve> {
     let training = history.iter().map(|record| (record.epoch as f64, of(&record.train)));
     let validation = history.iter().filter_map(|record| Some((record.epoch as f64, of(record.validation.as_ref()?))));
     let curve = |name: &str, points: Vec<(f64, f64)>| Curve { name: name.to_owned(), points };

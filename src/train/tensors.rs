@@ -97,7 +97,7 @@ pub fn zeros(data_type: DataType, dims: &[usize]) -> Result<DynTensor, String> {
 pub fn set_bytes(tensor: &mut DynTensor, data_type: DataType, bytes: &[u8]) -> Result<(), String> {
     with_type!(data_type, T, {
         let (_, elements) = tensor.try_extract_tensor_mut::<T>().map_err(|error| error.to_string())?;
-        if elements.len() * size_of::<T>() != bytes.len() {
+        if size_of_val(elements) != bytes.len() {
             return Err(format!("{} bytes do not make {} elements", bytes.len(), elements.len()));
         }
         for (element, bytes) in elements.iter_mut().zip(bytes.chunks_exact(size_of::<T>())) {
