@@ -96,11 +96,6 @@ impl<'g> Builder<'g> {
         self.opset
     }
 
-    /// The document that is built on.
-    pub fn document(&self) -> &'g Document {
-        self.document
-    }
-
     /// How many nodes are the document's: their positions are 0 up to this.
     pub fn forward_len(&self) -> usize {
         self.forward
@@ -290,12 +285,6 @@ impl<'g> Builder<'g> {
     pub fn number(&mut self, like: &str, value: f64) -> String {
         let data_type = self.data_type(like).unwrap_or(DataType::Float as i32);
         self.constant(&TensorProto::scalar("", data_type, value))
-    }
-
-    /// A vector in the element type of `like`.
-    pub fn numbers(&mut self, like: &str, values: &[f64]) -> String {
-        let data_type = self.data_type(like).unwrap_or(DataType::Float as i32);
-        self.constant(&TensorProto::vector("", data_type, values))
     }
 
     /// An int64 vector: axes, shapes, bounds.
