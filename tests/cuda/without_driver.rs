@@ -34,7 +34,7 @@ fn is_inner() -> bool {
 /// Registers; runs the CPU's kernel; gives what the CUDA kernel says.
 fn cpu_works_and_cuda_says() -> String {
     let host = Host::newest();
-    assert_eq!(host.operators(None).len(), host.operators(Some("CUDAExecutionProvider")).len());
+    assert!(!host.operators(None).is_empty() && !host.operators(Some("CUDAExecutionProvider")).is_empty());
     let node = || Node { name: "the_loss", attributes: vec![] };
     let (logits, labels, loss) = ([1.0f32, 0.0, 2.0, -1.0], [0i64, 0], Cell::new(9.0f32));
     let at = |pointer: *const u8| pointer.addr() as u64;

@@ -153,20 +153,20 @@ impl Told {
 }
 
 const HEAD: &str = concat!(
-    "           ------------ training -----------   --------- validation --------\n",
-    "   epoch     loss     acc  margin   energy      loss     acc  margin   energy  time"
+    "        ----------- training -----------  ---------- validation ----------\n",
+    "  epoch     loss    acc  margin   energy      loss    acc  margin   energy  time"
 );
 
 /// Within 80 columns; a star marks the best so far.
 fn line(record: &EpochRecord, epochs: u64) -> String {
     let columns = |measured: &Measured| {
         let Measured { loss, accuracy, margin, energy, .. } = measured;
-        format!("{loss:8.4} {:7.2} {margin:7.2} {energy:8.2}", accuracy * 100.0)
+        format!("{loss:8.4} {:6.2} {margin:7.2} {energy:8.2}", accuracy * 100.0)
     };
-    let validation = record.validation.as_ref().map_or(format!("{:33}", ""), columns);
+    let validation = record.validation.as_ref().map_or(format!("{:32}", ""), columns);
     let epoch = format!("{}/{epochs}", record.epoch);
     let star = if record.best { "*" } else { " " };
-    format!("{epoch:>8} {}{star} {validation} {:>5}", columns(&record.train), duration(record.seconds))
+    format!("{epoch:>7} {}{star} {validation} {:>5}", columns(&record.train), duration(record.seconds))
 }
 
 /// "12.3", "4:05" or "2h05".

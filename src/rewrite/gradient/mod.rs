@@ -67,7 +67,7 @@ pub struct Gradient {
 ///
 /// let document = Document::open("patched.onnx")?;
 /// let gradient = elonnx::rewrite::gradient(&document, "loss", &["fc1.weight", "input"])?;
-/// gradient.document.save("with_gradients.onnx", ExternalData::Keep)?;
+/// gradient.document.save("with_gradients.onnx", ExternalData::Copy)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
