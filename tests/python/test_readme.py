@@ -22,7 +22,9 @@ def test_tour_runs(root, elonnx, models, tmp_path):
     shutil.copytree(models, tmp_path / "onnx_models")
     (tmp_path / "target").mkdir()
     folder = pathlib.Path(elonnx.path).resolve().parent
-    environment = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    # python3 is the one that has onnxruntime, as the tour asks for
+    path = os.pathsep.join([str(folder), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
     blocks = tour(root)
     assert len(blocks) >= 8
     for language, code in blocks:
