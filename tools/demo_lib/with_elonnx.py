@@ -5,9 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 
 import onnx
 import onnxruntime
+
+# of a command's lines, beside the indent
+WIDTH = 70
 
 
 class Run:
@@ -26,7 +30,7 @@ def train(task, chosen, settings, output):
     onnx.save(task.network, network)
     print(f"[4/6] The network with its first weights is {network}")
     settings.announce()
-    print(f"      on ONNX Runtime {onnxruntime.__version__} ($ORT_DYLIB_PATH: the one of {sys.prefix})")
+    print(f"      ORT_DYLIB_PATH is that of ONNX Runtime {onnxruntime.__version__} in target/demo/venv")
     # cross entropy is the encouraging loss without a bonus
     losses = {"ce": ["--bonus-weight", "0"], "el": ["--log-end", f"{chosen.log_end:g}"] if chosen.log_end else []}
     return {key: _train(chosen.elonnx, network, settings, output, key, loss) for key, loss in losses.items()}
@@ -37,7 +41,9 @@ def _train(elonnx, network, settings, output, key, loss):
     data = os.path.join(output, "train.npz")
     numbers = ["--epochs", settings.epochs, "--batch-size", settings.batch, "--lr", f"{settings.learning_rate:g}"]
     command = ["train", network, "--data", data, *map(str, numbers), "--seed", str(settings.seed), *loss, "-o", trained, "--force"]
-    print(f"\n$ elonnx {' '.join(command)}", flush=True)
+    # as a terminal shows it, ready to be copied
+    shown = textwrap.wrap(" ".join(command), WIDTH - len(" \\"), break_long_words=False, break_on_hyphens=False)
+    print("\n$ elonnx " + " \\\n      ".join(shown), flush=True)
     if subprocess.run([elonnx, *command], env={"ORT_DYLIB_PATH": _library(), **os.environ}).returncode:
         sys.exit("elonnx train failed, see above")
     return Run(os.path.splitext(trained)[0] + ".run")
