@@ -60,6 +60,15 @@ pub(super) use wrong_input;
 
 /// The exit code of a command's result; tells the failure on standard error and, with `--json`, on standard output.
 pub fn finish(json: bool, result: anyhow::Result<()>) -> ExitCode {
+    end(result, json.then_some(|error| format!("{error:#}")))
+}
+
+/// As [`finish`], for commands that print a JSON object per line.
+pub fn finish_lines(json: bool, result: anyhow::Result<()>) -> ExitCode {
+    end(result, json.then_some(|error| format!("{error}")))
+}
+
+fn end(result: anyhow::Result<()>, json: Option<fn(serde_json::Value) -> String>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::from(DONE);
     };
@@ -67,10 +76,9 @@ pub fn finish(json: bool, result: anyhow::Result<()>) -> ExitCode {
         // `elonnx inspect model.onnx | head`: the reader has what it wanted
         return ExitCode::from(DONE);
     }
-    if json {
-        let object = error_object(&error);
+    if let Some(text) = json {
         // if standard output is gone, standard error still tells
-        let _ = writeln!(std::io::stdout(), "{object:#}");
+        let _ = writeln!(std::io::stdout(), "{}", text(error_object(&error)));
     }
     let mut page = Page::for_stderr();
     page.error(&message(&error));

@@ -1,5 +1,6 @@
 //! `elonnx grad`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -11,7 +12,7 @@ use super::files::{Input, Output, Wish, resolve_output};
 use super::loss;
 use super::output::{Page, clean, print, shorten, size};
 use super::report::{describe, show_next_step};
-use crate::model::{Document, ExternalData};
+use crate::model::{Document, ExternalData, replace_file};
 use crate::rewrite::optimizer::Optimizer;
 use crate::rewrite::train_step::{
     Port, Size, TrainStep, TrainStepError, TrainStepOptions, UpdatedPort, eval_step, loss_of, train_step,
@@ -239,9 +240,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if let (Some(output), Some(evaluation)) = (&outputs.evaluation, &evaluation) {
             output.write(evaluation, ExternalData::Copy)?;
         }
-        if let Some(Output::File(path) | Output::Stream(path)) = &outputs.signature {
-            let text = format!("{}\n", serde_json::to_string_pretty(&step.signature)?);
-            std::fs::write(path, text).map_err(|error| anyhow::anyhow!("write {}: {error}", path.display()))?;
+        let text = format!("{}\n", serde_json::to_string_pretty(&step.signature)?);
+        match &outputs.signature {
+            Some(Output::File(path)) => replace_file(path, |out| out.write_all(text.as_bytes()))?,
+            Some(Output::Stream(path)) => {
+                std::fs::write(path, text).map_err(|error| anyhow::anyhow!("write {}: {error}", path.display()))?;
+            }
+            _ => {}
         }
     }
     if arguments.json {

@@ -113,7 +113,7 @@ fn run(command: Command) -> ExitCode {
         Command::Calibrate(arguments) => exit::finish(arguments.json, calibrate::run(&arguments)),
         Command::Score(arguments) => exit::finish(false, score::run(&arguments)),
         Command::Evaluate(arguments) => exit::finish(arguments.json, evaluate::run(&arguments)),
-        Command::Train(arguments) => exit::finish(arguments.json, train::run(&arguments)),
+        Command::Train(arguments) => exit::finish_lines(arguments.json, train::run(&arguments)),
         // its report is printed before it fails
         Command::Doctor(arguments) => exit::finish(false, doctor::run(&arguments)),
         Command::Lib(arguments) => exit::finish(false, lib::run(&arguments)),

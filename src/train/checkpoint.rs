@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::history::EpochRecord;
-use super::metrics::Sums;
+use super::metrics::{Measured, Sums};
 use crate::model::{DataType, replace_file};
 
 /// Entry of the metadata that holds the [`Standing`].
@@ -44,6 +44,13 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// What was measured of the best epoch so far, where it counts: on the validation data, if there are any.
+    pub fn best_so_far(&self) -> Option<Measured> {
+        let (best, _) = self.best?;
+        let record = self.history.iter().find(|record| record.epoch == best)?;
+        Some(record.validation.unwrap_or(record.train))
+    }
+
     /// Before the first step.
     pub fn start(terms: BTreeMap<String, String>, threads: usize) -> Self {
         Self {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::history::EpochRecord;
 use super::loader::{Epoch, each_batch};
 use super::metrics::{Measured, Outcome, Rows, Sums};
-use super::options::{Augmentation, Best};
+use super::options::Augmentation;
 use super::order::Order;
 use super::plan::schedule;
 use super::random::Random;
@@ -152,10 +152,7 @@ impl Trainer {
         let progress = self.progress(self.standing.step.saturating_sub(1));
         let train = self.standing.sums.measured();
         let judged = validation.unwrap_or(train);
-        let (score, better) = match self.options.best {
-            Best::Accuracy => (judged.accuracy, self.standing.best.is_none_or(|(_, best)| judged.accuracy > best)),
-            Best::Loss => (judged.loss, self.standing.best.is_none_or(|(_, best)| judged.loss < best)),
-        };
+        let (score, better) = self.options.best.judge(&judged, self.standing.best_so_far().as_ref());
         let standing = &mut self.standing;
         standing.epoch += 1;
         standing.step_of_epoch = 0;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::metrics::Measured;
 use super::schedule::{Growth, LearningRate};
 use crate::rewrite::train_step::TrainStepOptions;
 
@@ -121,9 +122,38 @@ pub struct Augmentation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Best {
-    /// The highest accuracy; of equals the first.
+    /// The highest accuracy; of equals the one with the lower loss.
     #[default]
     Accuracy,
     /// The lowest loss; of equals the first.
     Loss,
+}
+
+impl Best {
+    /// The score of an epoch, and whether it is better than the best so far.
+    pub(super) fn judge(self, new: &Measured, best: Option<&Measured>) -> (f64, bool) {
+        match self {
+            Best::Accuracy => {
+                let merits = |measured: &Measured| (measured.accuracy, -measured.loss);
+                (new.accuracy, best.is_none_or(|best| merits(new) > merits(best)))
+            }
+            Best::Loss => (new.loss, best.is_none_or(|best| new.loss < best.loss)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_accuracies_the_lower_loss_is_better() {
+        let measured = |accuracy, loss| Measured { samples: 10, loss, accuracy, margin: 0.0, energy: 0.0 };
+        let first = measured(0.9, 0.5);
+        let better = |best: Best, new: Measured| best.judge(&new, Some(&first)).1;
+        assert_eq!([0.4, 0.5, 0.6].map(|loss| better(Best::Accuracy, measured(0.9, loss))), [true, false, false]);
+        assert!(better(Best::Accuracy, measured(0.91, 9.0)) && !better(Best::Accuracy, measured(0.89, 0.1)));
+        assert!(better(Best::Loss, measured(0.1, 0.4)) && !better(Best::Loss, measured(1.0, 0.5)));
+        assert_eq!(Best::Accuracy.judge(&first, None), (0.9, true));
+    }
 }

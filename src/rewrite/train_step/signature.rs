@@ -83,7 +83,7 @@ pub struct Signature {
     pub optimizer: String,
     /// The model's own inputs, in its order.
     pub data: Vec<Port>,
-    /// Class indices, int64 [N] (or the logits' shape without its class axis).
+    /// Class indices, int64 \[N\] (or the logits' shape without its class axis).
     pub labels: Port,
     /// Input, float32 scalar: the learning rate of this step. None without an optimizer.
     pub learning_rate: Option<String>,
@@ -103,7 +103,7 @@ pub struct Signature {
     pub state: Vec<StatePort>,
     /// Output, float32 scalar: the loss that was minimised.
     pub loss: String,
-    /// Output, float32 [N]: the soft margin of each sample, > 0 where the label has more than half the probability.
+    /// Output, float32 \[N\]: the soft margin of each sample, > 0 where the label has more than half the probability.
     pub margin: String,
     /// Output: the logits, before the update.
     pub logits: Port,
