@@ -28,6 +28,7 @@ mod scoring;
 mod swap;
 #[cfg(test)]
 mod testing;
+mod traces;
 pub mod train_step;
 mod unpatch;
 mod write_out;

@@ -12,6 +12,7 @@ use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, ValueType, 
 
 use super::patch::default_opset;
 use super::rules::Context;
+use super::traces::drop_our_functions;
 use super::write_out::Library;
 use super::{RewriteError, cut, free_batch, inference, inline, is_our_domain};
 
@@ -108,7 +109,7 @@ pub fn scoring_model(document: &Document, options: &ScoringOptions) -> Result<Sc
     let changes = inference::turn_training_off(cut.graph_mut(), opset)?;
     keep_outputs(cut.graph_mut(), &outputs);
     library.remove_from(&mut cut)?;
-    drop_our_traces(&mut cut);
+    drop_our_functions(&mut cut);
     refuse_weights_as_inputs(cut.graph())?;
 
     let names = name_outputs(cut.graph_mut(), &outputs);
@@ -194,23 +195,6 @@ fn name_outputs(graph: &mut Graph, outputs: &[Output]) -> Vec<String> {
         names.push(name);
     }
     names
-}
-
-/// Functions and imports of our domains, once no node calls them.
-fn drop_our_traces(document: &mut Document) {
-    let ours: Vec<(String, String)> = document
-        .functions()
-        .iter()
-        .map(|f| (f.proto().domain().to_owned(), f.proto().name().to_owned()))
-        .filter(|(domain, _)| is_our_domain(domain))
-        .collect();
-    for (domain, name) in ours {
-        document.remove_function(&domain, &name);
-        document.remove_opset(&domain);
-    }
-    for domain in [super::DOMAIN, super::BODY_DOMAIN] {
-        document.remove_opset(domain);
-    }
 }
 
 /// The graphs of ORT Training take their weights as inputs.

@@ -5,9 +5,9 @@ use crate::model::{DataType, Dimension, Document, Graph, GraphIndex, NodeId, Sha
 use crate::rewrite::function::{Operands, attributes, operator};
 use crate::rewrite::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
 use crate::rewrite::raise::raise;
+use crate::rewrite::traces::drop_our_functions;
 use crate::rewrite::{
-    DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, PatchOptions, RewriteError, cut, free_batch, is_our_domain,
-    patch,
+    DOMAIN, DOMAIN_VERSION, LOSS_AND_GRAD_OP, LOSS_OP, PatchOptions, RewriteError, cut, free_batch, patch,
 };
 
 use super::{TrainStepError, TrainStepOptions, constant_nodes};
@@ -119,16 +119,7 @@ fn about_the_loss(report: &crate::rewrite::Report) -> Vec<String> {
 
 /// Functions, imports and stamps of ours: the finished step gets its own.
 fn drop_our_traces(document: &mut Document) {
-    let ours: Vec<(String, String)> = document
-        .functions()
-        .iter()
-        .map(|f| (f.proto().domain().to_owned(), f.proto().name().to_owned()))
-        .filter(|(domain, _)| is_our_domain(domain))
-        .collect();
-    for (domain, name) in ours {
-        document.remove_function(&domain, &name);
-        document.remove_opset(&domain);
-    }
+    drop_our_functions(document);
     for key in [MODEL_VERSION, MODEL_LOSSES] {
         document.remove_metadata(key);
     }
