@@ -54,12 +54,13 @@ template <class R> struct MarginLoss {
         if (rho == 0) {
             value = cross_entropy;
             slope = q;
-        } else if (bonus == BONUS_LOG && !(p > log_end)) {
+        } else if (bonus == BONUS_LOG && !(q < 1 - log_end)) {
             value = (m < 0 ? rho * m : m) + (1 - rho) * rest;
             // p + q may miss 1 by a digit; NaN stays
             slope = rho == 1 && m == m ? (R)1 : q + rho * p;
         } else if (bonus == BONUS_LOG) {
-            value = cross_entropy + rho * (log_end_value - (p - log_end) * steepness);
+            // (p - log_end) / (1 - log_end), from q: it has the digits where p and log_end are both close to 1
+            value = cross_entropy + rho * (log_end_value - (1 - q * steepness));
             slope = q * (1 + rho * p * steepness);
         } else if (bonus == BONUS_POWER) {
             const R weighted = rho * exp_of(-power * cross_entropy);

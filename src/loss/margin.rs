@@ -11,7 +11,7 @@
 //! | bonus | b(p) | f(m) | f′(m) |
 //! | --- | --- | --- | --- |
 //! | log, p ≤ LE | log(1 − p) = −softplus(−m) | ρ = 1: m; else softplus(m) − ρ·softplus(−m) | ρ = 1: 1; else q + ρ·p |
-//! | log, p > LE | log(1 − LE) − (p − LE)/(1 − LE) | softplus(m) + ρ·b(p) | q·(1 + ρ·p/(1 − LE)) |
+//! | log, p > LE | log(1 − LE) − (p − LE)/(1 − LE) = log(1 − LE) − 1 + q/(1 − LE) | softplus(m) + ρ·b(p) | q·(1 + ρ·p/(1 − LE)) |
 //! | power g | −p^g = −exp(−g·softplus(m)) | softplus(m) − ρ·p^g | q·(1 + ρ·g·p^g) |
 //! | cosine | cos(πp) − 1 = −2·sin²(πp/2) | softplus(m) − 2ρ·sin²(πp/2) | q·(1 + ρ·π·p·sin(πp)) |
 //!
@@ -79,9 +79,10 @@ enum Form<R> {
 
 #[derive(Clone, Copy, Debug)]
 struct Tangent<R> {
-    log_end: R,
-    /// log(1 − log_end)
-    value: R,
+    /// 1 − log_end
+    room: R,
+    /// log(1 − log_end) − 1, the bonus at p = 1
+    tip: R,
     /// 1 / (1 − log_end)
     steepness: R,
 }
@@ -100,8 +101,8 @@ impl<R: Arithmetic> MarginLoss<R> {
                 Bonus::Log => {
                     let end = f64::from(loss.log_end());
                     Form::LogUntil(Tangent {
-                        log_end: real(loss.log_end()),
-                        value: R::from_f64((-end).ln_1p()),
+                        room: R::from_f64(1.0 - end),
+                        tip: R::from_f64((-end).ln_1p() - 1.0),
                         steepness: R::from_f64(1.0 / (1.0 - end)),
                     })
                 }
@@ -147,10 +148,11 @@ impl<R: Arithmetic> MarginLoss<R> {
             // the slope is NaN where m is
             Form::Margin => (m, m.if_less(one, one, (-m).if_less(one, one, m))),
             Form::Log => (log, q + rho * p),
-            Form::LogUntil(Tangent { log_end, value, steepness }) => {
-                let beyond = cross_entropy + rho * (value - (p - log_end) * steepness);
+            // asked of q, which has the digits where log_end and p are both close to 1
+            Form::LogUntil(Tangent { room, tip, steepness }) => {
+                let beyond = cross_entropy + rho * (tip + q * steepness);
                 let slope_beyond = q * (one + rho * p * steepness);
-                (log_end.if_less(p, beyond, log), log_end.if_less(p, slope_beyond, q + rho * p))
+                (q.if_less(room, beyond, log), q.if_less(room, slope_beyond, q + rho * p))
             }
             Form::Power(power) => {
                 let bonus = rho * (-power * cross_entropy).exp();
@@ -176,8 +178,8 @@ impl MarginLoss<f64> {
             Form::Margin => Form::Margin,
             Form::Log => Form::Log,
             Form::LogUntil(tangent) => Form::LogUntil(Tangent {
-                log_end: of(tangent.log_end),
-                value: of(tangent.value),
+                room: of(tangent.room),
+                tip: of(tangent.tip),
                 steepness: of(tangent.steepness),
             }),
             Form::Power(power) => Form::Power(of(power)),
@@ -232,6 +234,22 @@ mod tests {
             prop_assert!((f64::from(single.value(m)) - double.value(wide)).abs() < 1e-6 * scale * 4.0);
             let expected = double.derivative(wide);
             prop_assert!((f64::from(single.derivative(m)) - expected).abs() < 1e-5 * expected);
+        }
+    }
+
+    /// p − log_end in single precision would be off by 6e-8, and steepness makes 3e4 times as much of it.
+    #[test]
+    fn a_log_end_close_to_one_keeps_the_digits() {
+        for log_end in [0.999, 0.999_97, 1.0 - f32::EPSILON] {
+            let loss = EncouragingLoss::builder().log_end(log_end).build().unwrap();
+            let (single, double) = (MarginLoss::<f32>::new(&loss), MarginLoss::<f64>::new(&loss));
+            for m in [-5.0f32, -7.5, -11.3, -14.0, -16.2, -40.0] {
+                let (got, want) = (single.value(m), double.value(f64::from(m)));
+                assert!(
+                    (f64::from(got) - want).abs() < 4e-7 * want.abs(),
+                    "log_end {log_end}, m {m}: {got}, not {want}"
+                );
+            }
         }
     }
 

@@ -34,7 +34,7 @@ fn with_sure_rows(mut case: Case) -> Case {
 
 #[test]
 fn cuda_parameters_log_end() {
-    for log_end in [0.05, 0.5, 0.75, 0.999, 1.0] {
+    for log_end in [0.05, 0.5, 0.75, 0.999, 0.999_97, 1.0] {
         check_shapes(EncouragingLoss::builder().log_end(log_end), with_sure_rows);
     }
 }

@@ -144,6 +144,43 @@ pub trait Simd: Copy + 'static {
 
     /// Brings the line at this address, which may be any, closer.
     unsafe fn prefetch<X>(address: *const X);
+    /// Twice as many numbers as a register has: those at even and those at odd places.
+    #[inline(always)]
+    unsafe fn load_pairs(from: *const f32) -> [Self::F32; 2] {
+        let (mut even, mut odd) = ([0.0f32; MOST_LANES], [0.0f32; MOST_LANES]);
+        // SAFETY: no register has more lanes; the caller's.
+        unsafe {
+            for lane in 0..Self::F32::LANES {
+                even[lane] = *from.add(2 * lane);
+                odd[lane] = *from.add(2 * lane + 1);
+            }
+            [Self::F32::load(even.as_ptr()), Self::F32::load(odd.as_ptr())]
+        }
+    }
+    /// a0 b0 a1 b1 … of two registers.
+    #[inline(always)]
+    unsafe fn interleave(a: Self::F32, b: Self::F32) -> [Self::F32; 2] {
+        let mut both = [0.0f32; 2 * MOST_LANES];
+        // SAFETY: no register has more lanes; the caller's.
+        unsafe {
+            let (a, b) = (a.to_array(), b.to_array());
+            for lane in 0..Self::F32::LANES {
+                both[2 * lane] = a[lane];
+                both[2 * lane + 1] = b[lane];
+            }
+            [Self::F32::load(both.as_ptr()), Self::F32::load(both.as_ptr().add(Self::F32::LANES))]
+        }
+    }
+    /// The inverse of [`Simd::load_pairs`].
+    #[inline(always)]
+    unsafe fn store_pairs(halves: [Self::F32; 2], to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe {
+            let [first, second] = Self::interleave(halves[0], halves[1]);
+            first.store(to);
+            second.store(to.add(Self::F32::LANES));
+        }
+    }
     unsafe fn load_f16(from: *const f16) -> Self::F32;
     unsafe fn store_f16(x: Self::F32, to: *mut f16);
     /// Past the caches; `to` is aligned to the bytes written.

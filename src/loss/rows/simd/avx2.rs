@@ -118,6 +118,26 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(from: *const f32) -> [F32x8; 2] {
+        unsafe {
+            let (low, high) = (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+            // low 0 2, high 0 2, low 4 6, high 4 6
+            let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+            let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
+            let (even, odd) =
+                (_mm256_permute4x64_pd::<0b11_01_10_00>(even), _mm256_permute4x64_pd::<0b11_01_10_00>(odd));
+            [F32x8(_mm256_castpd_ps(even)), F32x8(_mm256_castpd_ps(odd))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: F32x8, b: F32x8) -> [F32x8; 2] {
+        unsafe {
+            // pairs 0 1 4 5 and 2 3 6 7
+            let (first, second) = (_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0));
+            [F32x8(_mm256_permute2f128_ps::<0x20>(first, second)), F32x8(_mm256_permute2f128_ps::<0x31>(first, second))]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x8 {
         unsafe { F32x8(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
     }

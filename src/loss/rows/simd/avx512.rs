@@ -143,6 +143,23 @@ impl Simd for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(from: *const f32) -> [F32x16; 2] {
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            [F32x16(_mm512_permutex2var_ps(low, even, high)), F32x16(_mm512_permutex2var_ps(low, odd, high))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: F32x16, b: F32x16) -> [F32x16; 2] {
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            [F32x16(_mm512_permutex2var_ps(a.0, low, b.0)), F32x16(_mm512_permutex2var_ps(a.0, high, b.0))]
+        }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x16 {
         unsafe { F32x16(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }

@@ -97,6 +97,17 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn prefetch<X>(_: *const X) {}
+    #[inline(always)]
+    unsafe fn load_pairs(from: *const f32) -> [F32x4; 2] {
+        unsafe {
+            let float32x4x2_t(even, odd) = vld2q_f32(from);
+            [F32x4(even), F32x4(odd)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: F32x4, b: F32x4) -> [F32x4; 2] {
+        unsafe { [F32x4(vzip1q_f32(a.0, b.0)), F32x4(vzip2q_f32(a.0, b.0))] }
+    }
     // the conversions of std::arch need the type f16, which is not stable; half has them as inline assembly
     #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x4 {

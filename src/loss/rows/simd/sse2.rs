@@ -128,6 +128,17 @@ impl Simd for Sse2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(from: *const f32) -> [F32x4; 2] {
+        unsafe {
+            let (low, high) = (_mm_loadu_ps(from), _mm_loadu_ps(from.add(4)));
+            [F32x4(_mm_shuffle_ps::<0b10_00_10_00>(low, high)), F32x4(_mm_shuffle_ps::<0b11_01_11_01>(low, high))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: F32x4, b: F32x4) -> [F32x4; 2] {
+        unsafe { [F32x4(_mm_unpacklo_ps(a.0, b.0)), F32x4(_mm_unpackhi_ps(a.0, b.0))] }
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const f16) -> F32x4 {
         unsafe { F32x4::load(widen(from.cast::<[f16; 4]>().read_unaligned()).as_ptr()) }
     }
