@@ -66,6 +66,26 @@ pub enum Status {
     Unchanged,
 }
 
+/// What was done, as JSON.
+pub fn print_object(
+    arguments: &Arguments,
+    verb: Verb,
+    output: Option<String>,
+    status: Status,
+    report: &impl Serialize,
+) -> anyhow::Result<()> {
+    let object = json!({
+        "elonnx": env!("CARGO_PKG_VERSION"),
+        "command": verb.name(),
+        "input": arguments.input,
+        "output": output,
+        "dry_run": arguments.dry_run,
+        "status": status,
+        "report": report,
+    });
+    print(&format!("{object:#}\n"))
+}
+
 /// Reads, rewrites, writes, tells.
 pub fn run(
     arguments: &Arguments,
@@ -105,16 +125,7 @@ pub fn run(
     let report = &patched.report;
 
     if arguments.json {
-        let object = json!({
-            "elonnx": env!("CARGO_PKG_VERSION"),
-            "command": verb.name(),
-            "input": arguments.input,
-            "output": shown_output,
-            "dry_run": arguments.dry_run,
-            "status": status,
-            "report": report,
-        });
-        return print(&format!("{object:#}\n"));
+        return print_object(arguments, verb, shown_output, status, report);
     }
     if arguments.quiet {
         return warn(&report.warnings);

@@ -244,4 +244,8 @@ impl ModelError {
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }
+
+    pub(super) fn no_initializer(name: &str) -> Self {
+        Self::TensorData { tensor: name.to_owned(), reason: "there is no such initializer".to_owned() }
+    }
 }

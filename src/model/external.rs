@@ -15,9 +15,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use super::build::metadata_entry;
 use super::copy::copy_into;
 use super::error::ModelError;
-use super::graph::{Graph, TensorHeader};
+use super::graph::{EXTERNAL_DATA, Graph, TensorHeader};
 use super::schema::{self, Holds, Kind};
 use super::wire::{self, Scanner};
 use super::write::without_path;
@@ -84,6 +85,15 @@ impl ExternalReference {
             });
         }
         Ok(Self { tensor: tensor.to_owned(), location: location.into(), offset, length })
+    }
+
+    /// As fields of a tensor.
+    pub(super) fn entries(&self) -> Vec<u8> {
+        let entry = |key: &str, value: &str| wire::message_field(EXTERNAL_DATA, &metadata_entry(key, value));
+        let mut entries = entry("location", &self.location.to_string_lossy()).to_vec();
+        entries.extend(entry("offset", &self.offset.to_string()));
+        entries.extend(self.length.iter().flat_map(|length| entry("length", &length.to_string())));
+        entries
     }
 }
 
@@ -295,7 +305,7 @@ fn normal(location: &Path) -> PathBuf {
 }
 
 /// Whether two paths are the same file, or would be.
-fn same_place(one: &Path, other: &Path) -> bool {
+pub(super) fn same_place(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| match path.canonicalize() {
         Ok(path) => path,
         Err(_) => match (folder_of(path).canonicalize(), path.file_name()) {

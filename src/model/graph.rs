@@ -23,8 +23,10 @@ const VALUE_INFO: u32 = 13;
 
 /// `TensorProto.raw_data`.
 const RAW_DATA: u32 = 9;
+/// `TensorProto.external_data`.
+pub(super) const EXTERNAL_DATA: u32 = 13;
 /// The fields of `TensorProto` that hold its elements, or say where they are.
-const DATA_FIELDS: [u32; 9] = [4, 5, 6, 7, RAW_DATA, 10, 11, 13, 14];
+const DATA_FIELDS: [u32; 9] = [4, 5, 6, 7, RAW_DATA, 10, 11, EXTERNAL_DATA, 14];
 
 /// Position of a node in [`Graph::nodes`]; valid until the graph is edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,21 +129,32 @@ impl Initializer {
 
     /// The same tensor with raw data.
     fn with_data(&self, data: &[u8]) -> Self {
+        let header = TensorHeader { external: None, ..self.header.clone() };
+        Self { field: self.replacing(&DATA_FIELDS, &wire::bytes_field(RAW_DATA, data)), header }
+    }
+
+    /// The same tensor with its data elsewhere.
+    fn with_reference(&self, reference: &ExternalReference) -> Self {
+        let header = TensorHeader { external: Some(reference.clone()), ..self.header.clone() };
+        Self { field: self.replacing(&[EXTERNAL_DATA], &reference.entries()), header }
+    }
+
+    /// The field with `new` where the first of the tensor's fields of these numbers stood, and without the others.
+    fn replacing(&self, numbers: &[u32], new: &[u8]) -> Bytes {
         let payload = wire::payload(&self.field);
-        let mut tensor: Vec<u8> = Vec::with_capacity(payload.len().max(data.len()) + 16);
+        let mut tensor: Vec<u8> = Vec::with_capacity(payload.len().max(new.len()) + 16);
         let mut written = false;
         for found in Scanner::new(&payload).map_while(Result::ok) {
-            if !DATA_FIELDS.contains(&found.number) {
+            if !numbers.contains(&found.number) {
                 tensor.extend_from_slice(&payload[found.start..found.end]);
             } else if !std::mem::replace(&mut written, true) {
-                tensor.extend_from_slice(&wire::bytes_field(RAW_DATA, data));
+                tensor.extend_from_slice(new);
             }
         }
         if !written {
-            tensor.extend_from_slice(&wire::bytes_field(RAW_DATA, data));
+            tensor.extend_from_slice(new);
         }
-        let header = TensorHeader { external: None, ..self.header.clone() };
-        Self { field: wire::bytes_field(INITIALIZER, &tensor), header }
+        wire::bytes_field(INITIALIZER, &tensor)
     }
 }
 
@@ -403,14 +416,28 @@ impl Graph {
     /// # Errors
     /// No initializer of that name.
     pub fn set_initializer_data(&mut self, name: &str, data: Bytes) -> Result<(), ModelError> {
-        let missing =
-            || ModelError::TensorData { tensor: name.to_owned(), reason: "there is no such initializer".into() };
-        let at = self.initializers.iter().position(|tensor| tensor.name() == name).ok_or_else(missing)?;
-        let new = self.initializers.get(at).ok_or_else(missing)?.with_data(&data);
-        if let Some(slot) = Arc::make_mut(&mut self.initializers).get_mut(at) {
-            *slot = new;
-        }
+        let initializer = self.initializer_mut(name)?;
+        *initializer = initializer.with_data(&data);
         Ok(())
+    }
+
+    /// Lets an initializer whose data is external refer to another place; all else of it stays byte for byte.
+    ///
+    /// # Errors
+    /// No initializer of that name, or one whose data is not external.
+    pub(super) fn set_initializer_reference(&mut self, reference: &ExternalReference) -> Result<(), ModelError> {
+        let initializer = self.initializer_mut(&reference.tensor)?;
+        if initializer.external().is_none() {
+            let reason = "its data is in the model, and not in a file beside it".to_owned();
+            return Err(ModelError::TensorData { tensor: reference.tensor.clone(), reason });
+        }
+        *initializer = initializer.with_reference(reference);
+        Ok(())
+    }
+
+    fn initializer_mut(&mut self, name: &str) -> Result<&mut Initializer, ModelError> {
+        let mut initializers = Arc::make_mut(&mut self.initializers).iter_mut();
+        initializers.find(|tensor| tensor.name() == name).ok_or_else(|| ModelError::no_initializer(name))
     }
 
     /// Whether any input, initializer, node output (also inside subgraphs) has this name.

@@ -6,6 +6,7 @@
 mod build;
 mod copy;
 mod data;
+mod data_file;
 mod dims;
 mod document;
 mod error;

@@ -51,6 +51,30 @@ pub enum DataType {
     Bfloat16 = 16,
 }
 
+impl DataType {
+    /// As NumPy and ONNX call it: "float32".
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::Float => "float32",
+            Self::Uint8 => "uint8",
+            Self::Int8 => "int8",
+            Self::Uint16 => "uint16",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::String => "string",
+            Self::Bool => "bool",
+            Self::Float16 => "float16",
+            Self::Double => "float64",
+            Self::Uint32 => "uint32",
+            Self::Uint64 => "uint64",
+            Self::Bfloat16 => "bfloat16",
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct StringStringEntryProto {
     #[prost(string, optional, tag = "1")]

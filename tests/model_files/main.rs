@@ -1,6 +1,7 @@
 //! Reading, editing and writing ONNX files, from outside.
 
 mod atomic;
+mod data_file;
 mod edit;
 mod external;
 mod hostile;

@@ -39,13 +39,18 @@ pub fn model(graph: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// An initializer with external data at `location`.
 pub fn external_tensor(name: &str, location: &str) -> Vec<u8> {
+    external_tensor_at(name, location, 0)
+}
+
+/// An initializer with external data from a byte of `location` on.
+pub fn external_tensor_at(name: &str, location: &str, offset: u64) -> Vec<u8> {
     let entry = |key: &str, value: &str| bytes(13, [bytes(1, key), bytes(2, value)].concat());
     [
         int(1, 4),
         int(2, 1),
         bytes(8, name),
         entry("location", location),
-        entry("offset", "0"),
+        entry("offset", &offset.to_string()),
         entry("length", "16"),
         int(14, 1),
     ]
