@@ -4,16 +4,20 @@
 //! several ONNX Runtimes in a process. The table is asked for as version [`API_VERSION`], a literal: cargo may unify any
 //! `api-*` feature into `ort-sys`, and the plugin must still load in old hosts.
 
+mod node_info;
+
 use std::any::Any;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Mutex;
 
 use half::{bf16, f16};
-use ort_sys::{ONNXTensorElementDataType, OrtApi, OrtErrorCode, OrtKernelContext, OrtKernelInfo, OrtStatusPtr};
+use ort_sys::{ONNXTensorElementDataType, OrtApi, OrtErrorCode, OrtKernelContext, OrtStatusPtr};
 use smallvec::SmallVec;
+
+pub(crate) use node_info::NodeInfo;
 
 /// The oldest API that has all we call, that of ONNX Runtime 1.17. Newer hosts hand it out unchanged.
 pub(crate) const API_VERSION: u32 = 17;
@@ -179,89 +183,6 @@ elements! {
     f64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
     i32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
     i64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
-}
-
-/// A node's attributes and name, at kernel creation.
-pub(crate) struct NodeInfo {
-    host: Host,
-    info: *const OrtKernelInfo,
-}
-
-impl NodeInfo {
-    /// # Safety
-    /// `info` must be the host's, and stay valid as long as this.
-    pub(crate) unsafe fn new(host: Host, info: *const OrtKernelInfo) -> NodeInfo {
-        NodeInfo { host, info }
-    }
-
-    /// The node's name; empty if it has none.
-    pub(crate) fn name(&self) -> String {
-        // SAFETY: `info` is valid; the host writes at most `size` bytes.
-        self.string(|out, size| unsafe { ort_call!(self.host, KernelInfo_GetNodeName(self.info, out, size)) })
-            .unwrap_or_default()
-    }
-
-    /// A float attribute; fails if it is absent or has another type.
-    pub(crate) fn float(&self, name: &CStr) -> Result<f32, Failure> {
-        let mut value = 0.0;
-        // SAFETY: `info` is valid, `name` is NUL-terminated, `value` outlives the call.
-        unsafe { ort_call!(self.host, KernelInfoGetAttribute_float(self.info, name.as_ptr(), &mut value)) }?;
-        Ok(value)
-    }
-
-    /// An int attribute; fails if it is absent or has another type.
-    pub(crate) fn int(&self, name: &CStr) -> Result<i64, Failure> {
-        let mut value = 0;
-        // SAFETY: `info` is valid, `name` is NUL-terminated, `value` outlives the call.
-        unsafe { ort_call!(self.host, KernelInfoGetAttribute_int64(self.info, name.as_ptr(), &mut value)) }?;
-        Ok(value)
-    }
-
-    /// A list of ints; fails if it is absent or has another type.
-    pub(crate) fn ints(&self, name: &CStr) -> Result<Vec<i64>, Failure> {
-        let mut size = 0;
-        // SAFETY: `info` is valid, `name` is NUL-terminated; a null buffer asks for the size.
-        unsafe {
-            ort_call!(self.host, KernelInfoGetAttributeArray_int64(self.info, name.as_ptr(), null_mut(), &mut size))
-        }?;
-        let mut values = vec![0i64; size];
-        let into = values.as_mut_ptr();
-        // SAFETY: as above; `values` holds `size` numbers.
-        unsafe { ort_call!(self.host, KernelInfoGetAttributeArray_int64(self.info, name.as_ptr(), into, &mut size)) }?;
-        values.truncate(size);
-        Ok(values)
-    }
-
-    /// A string attribute; fails if it is absent or has another type.
-    pub(crate) fn text(&self, name: &CStr) -> Result<String, Failure> {
-        self.string(|out, size| {
-            // SAFETY: `info` is valid, `name` is NUL-terminated; the host writes at most `size` bytes.
-            unsafe { ort_call!(self.host, KernelInfoGetAttribute_string(self.info, name.as_ptr(), out, size)) }
-        })
-    }
-
-    /// Whether the node has the attribute, whatever its type.
-    ///
-    /// API 17 has no call for that, and one error code for "not there" and "of another type"; only the texts differ. So
-    /// the text is compared with the one for an attribute that no node has, not with one host's wording.
-    pub(crate) fn has(&self, name: &CStr) -> bool {
-        let absent = c"elonnx_no_such_attribute";
-        let text = |name| self.int(name).err().map(|failure: Failure| failure.to_string());
-        match (text(name), text(absent)) {
-            (Some(here), Some(none)) => here != none.replace(&*absent.to_string_lossy(), &name.to_string_lossy()),
-            _ => true,
-        }
-    }
-
-    /// Reads a string in two calls: its size, then its bytes.
-    fn string(&self, read: impl Fn(*mut c_char, *mut usize) -> Result<(), Failure>) -> Result<String, Failure> {
-        let mut size = 0;
-        read(null_mut(), &mut size)?;
-        let mut bytes = vec![0u8; size];
-        read(bytes.as_mut_ptr().cast(), &mut size)?;
-        bytes.truncate(bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len()));
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
 }
 
 /// The dimensions of a tensor. Up to eight lie on the stack: a call of an operator on a small batch takes less time than
@@ -525,6 +446,8 @@ pub(crate) mod tests {
     use std::cell::RefCell;
 
     use ort_sys::OrtStatus;
+
+    use std::ffi::c_char;
 
     use super::*;
 

@@ -31,6 +31,18 @@ impl KnownShape {
         KnownShape { data_type, ..self.clone() }
     }
 
+    /// Whether each size is a number or has a name. The host takes a size that has neither for the number −1, and where
+    /// Shape reads such a tensor it folds that number into the graph.
+    ///
+    /// # Safety
+    /// The names must be valid.
+    unsafe fn is_definite(&self) -> bool {
+        self.dims.iter().zip(&self.names).all(|(&size, &name)| {
+            // SAFETY: the caller's; a name that is there ends with NUL.
+            size >= 0 || (!name.is_null() && unsafe { *name } != 0)
+        })
+    }
+
     /// The shape of labels to logits of this shape.
     fn without_class_axis(&self) -> KnownShape {
         let mut shape = self.clone();
@@ -142,6 +154,8 @@ unsafe fn text_attribute(host: Host, context: *const OrtShapeInferContext, name:
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
 }
 
+/// Leaves the output alone where a size has no name.
+///
 /// # Safety
 /// `context` must be valid, and so the names in `shape`.
 unsafe fn set_output(
@@ -150,6 +164,10 @@ unsafe fn set_output(
     index: usize,
     shape: &KnownShape,
 ) -> Result<(), Failure> {
+    // SAFETY: the caller's.
+    if !unsafe { shape.is_definite() } {
+        return Ok(());
+    }
     let mut info = null_mut();
     // SAFETY: makes a new info, released below.
     unsafe { ort_call!(host, CreateTensorTypeAndShapeInfo(&mut info)) }?;

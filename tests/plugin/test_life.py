@@ -183,3 +183,15 @@ def test_several_operators_in_one_graph(session):
 def test_inputs_of_unknown_shape(session):
     outputs = session(op_model(LOSS, outputs=["loss", "margin"], attrs=dict(reduction="none"))).run(None, FEEDS)
     assert [o.shape for o in outputs] == [(256,), (256,)]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_size_without_a_name_is_not_folded(session, axis):
+    """Hosts write -1 for it where an operator says it, and Shape of that output becomes a constant."""
+    sizes = ["N", 10]
+    sizes[axis] = None
+    model = op_model(BOTH, shapes=dict(logits=sizes, labels=sizes[:1]))
+    model.graph.node.append(helper.make_node("Shape", ["dlogits"], ["shape"]))
+    model.graph.output.append(helper.make_tensor_value_info("shape", TensorProto.INT64, [2]))
+    outputs = session(model).run(["shape"], dict(logits=X[:4, :10], labels=np.arange(4)))
+    np.testing.assert_array_equal(outputs[0], [4, 10])
