@@ -1,10 +1,10 @@
 //! A step of AdamW in one pass over memory.
 
 use super::error::KernelError;
-use super::isa::compiled;
+use super::isa::{self, compiled};
 use super::shared::Shared;
+use crate::loss::Parallel;
 use crate::loss::rows::simd::Simd;
-use crate::loss::{Isa, Parallel};
 
 /// Numbers that are worth a block of their own.
 const BLOCK: usize = 16 * 1024;
@@ -70,7 +70,7 @@ impl AdamW {
             }
         }
         let factors = self.factors(before);
-        let isa = Isa::detect();
+        let isa = isa::best();
         let outputs = [Shared::new(after.parameter), Shared::new(after.exp_avg), Shared::new(after.exp_avg_sq)];
         threads.for_each(len.div_ceil(BLOCK), &|block| {
             let range = block * BLOCK..len.min((block + 1) * BLOCK);
@@ -160,7 +160,7 @@ unsafe fn update_body<S: Simd>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{close, numbers};
+    use crate::kernels::testing::{close, numbers, on_every_isa};
     use crate::loss::Sequential;
 
     /// The formula in f64.
@@ -197,12 +197,14 @@ mod tests {
                     step,
                     scale,
                 };
-                let mut new = [vec![0.0; len], vec![0.0; len], vec![0.0; len]];
-                let [parameter, exp_avg, exp_avg_sq] = &mut new;
-                optimizer.step(&Sequential, &before, After { parameter, exp_avg, exp_avg_sq }).unwrap();
-                for (new, expected) in new.iter().zip(expected(optimizer, &before)) {
-                    close(new, &expected, 2e-6, &format!("{len} numbers, step {step}"));
-                }
+                on_every_isa(|| {
+                    let mut new = [vec![0.0; len], vec![0.0; len], vec![0.0; len]];
+                    let [parameter, exp_avg, exp_avg_sq] = &mut new;
+                    optimizer.step(&Sequential, &before, After { parameter, exp_avg, exp_avg_sq }).unwrap();
+                    for (new, expected) in new.iter().zip(expected(optimizer, &before)) {
+                        close(new, &expected, 2e-6, &format!("{len} numbers, step {step}"));
+                    }
+                });
             }
         }
     }

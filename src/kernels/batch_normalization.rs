@@ -3,17 +3,19 @@
 //! A block of work is a channel: its numbers stay in the second cache while they are gone over again. What lies between
 //! normalization and pool exists one plane at a time, forward and backward: memory is what these operators wait for.
 
+mod quarter;
 mod sums;
 #[cfg(test)]
 mod tests;
 
 use super::error::KernelError;
-use super::isa::compiled;
+use super::isa::{self, compiled};
 use super::max_pool::{self, MaxPool};
 use super::scratch::Scratch;
 use super::shared::Shared;
 use crate::loss::rows::simd::Simd;
 use crate::loss::{Isa, Parallel};
+use quarter::{Choice, Slopes, Widths, ahead};
 use sums::{Moments, dot, moments};
 
 /// What a node says.
@@ -168,8 +170,8 @@ impl BatchNormalization {
                 ("the variance", output.var.len()),
             ],
         )?;
-        let isa = Isa::detect();
         let pool = self.pool(planes)?;
+        let isa = isa_for(pool);
         let y = Shared::new(output.y);
         let (running_mean, running_var) = (Shared::new(output.running_mean), Shared::new(output.running_var));
         let (mean, var) = (Shared::new(output.mean), Shared::new(output.var));
@@ -215,8 +217,8 @@ impl BatchNormalization {
                 ("the variance", upstream.statistics.map_or(planes.channels, |[_, var]| var.len())),
             ],
         )?;
-        let isa = Isa::detect();
         let pool = self.pool(planes)?;
+        let isa = isa_for(pool);
         let dx = Shared::new(gradients.dx);
         let (dscale, dbias) = (Shared::new(gradients.dscale), Shared::new(gradients.dbias));
         threads.for_each(planes.channels, &|channel| {
@@ -265,6 +267,21 @@ impl BatchNormalization {
 
 type Pool = Option<(MaxPool, max_pool::Sizes)>;
 
+/// The instruction set whose registers rows of windows fill.
+fn isa_for(pool: Pool) -> Isa {
+    match (isa::best(), pool.and_then(|(pool, sizes)| pool.quarters(&sizes))) {
+        (Isa::Avx512, Some([_, 8..16])) if Isa::Avx2.is_available() => Isa::Avx2,
+        (best, _) => best,
+    }
+}
+
+/// Widths of planes of x and y, where rows of windows of two by two fill registers.
+#[inline(always)]
+fn quarters<S: Simd>(pool: Pool, plane: usize, out_plane: usize) -> Option<Widths> {
+    let [x, y] = pool.and_then(|(pool, sizes)| pool.quarters(&sizes))?;
+    Some(Widths { x, y }).filter(|widths| widths.fit::<S>(plane, out_plane))
+}
+
 compiled! {
     /// y of a channel; its statistics.
     fn normalize(
@@ -303,15 +320,18 @@ unsafe fn normalize_body<S: Simd>(
     let (a, b) = op.line(found, input.scale[channel], input.bias[channel]);
     let floor = if op.relu { 0.0 } else { f32::NEG_INFINITY };
     let out_plane = pool.map_or(planes.plane, |(_, sizes)| sizes.plane_lens().1);
+    let quarters = quarters::<S>(pool, planes.plane, out_plane);
     let mut scratch = Scratch::lend(planes.plane);
     let room = scratch.numbers();
     for (from, to) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
         // SAFETY: a channel is one block of work.
         let y = unsafe { y.part(to) };
-        match pool {
-            None => line(&input.x[from], a, b, floor, y),
-            Some(_) if y.is_empty() => {}
-            Some((pool, sizes)) => {
+        match (pool, quarters) {
+            (None, _) => line(&input.x[from], a, b, floor, y),
+            (Some(_), _) if y.is_empty() => {}
+            // SAFETY: the caller's.
+            (_, Some(widths)) => unsafe { quarter::pool::<S>((a, b), floor, &input.x[from], widths, y) },
+            (Some((pool, sizes)), None) => {
                 line(&input.x[from], a, b, floor, room);
                 pool.pool_plane(&sizes, room, y);
             }
@@ -338,10 +358,13 @@ unsafe fn gradient_body<S: Simd>(
         None => unsafe { moments::<S>(planes.of(channel).map(|range| &x[range])) },
     };
     let (a, b) = op.line(found, upstream.scale[channel], upstream.bias[channel]);
+    let choice = Choice { line: (a, b), positive: op.relu };
     let mask = if op.relu { (a, b) } else { (0.0, 1.0) };
     let floor = if op.relu { 0.0 } else { f32::NEG_INFINITY };
     let middle = found.mean as f32;
     let out_plane = pool.map_or(planes.plane, |(_, sizes)| sizes.plane_lens().1);
+    let quarters = quarters::<S>(pool, planes.plane, out_plane);
+    let apart = planes.channels * planes.plane;
     let mut totals = [0.0; 2];
     let mut scratch = Scratch::lend(planes.plane);
     let room = scratch.numbers();
@@ -349,11 +372,18 @@ unsafe fn gradient_body<S: Simd>(
         let x = &x[from.clone()];
         // SAFETY: a channel is one block of work; the caller's.
         let [sum, product] = unsafe {
-            match pool {
-                None => dot::<S>(&dy[of], x, mask, middle),
-                Some((pool, sizes)) => {
+            match (pool, quarters) {
+                (None, _) => dot::<S>(&dy[of], x, mask, middle),
+                (_, Some(widths)) => {
+                    let x_of_windows = &mut room[..out_plane];
+                    quarter::largest::<S>(choice, x, apart, widths, x_of_windows);
+                    dot::<S>(&dy[of], x_of_windows, mask, middle)
+                }
+                (Some((pool, sizes)), None) => {
                     // what comes through the pool waits in dx for its second round
                     let g = dx.part(from);
+                    ahead::<S>(x.as_ptr().wrapping_add(apart), planes.plane);
+                    ahead::<S>(g.as_ptr().wrapping_add(apart), planes.plane);
                     if out_plane == 0 {
                         g.fill(0.0);
                     } else {
@@ -374,21 +404,24 @@ unsafe fn gradient_body<S: Simd>(
     // dx = factor · g − slope · x − constant
     let slope = factor * inverse * inverse * product / count;
     let constant = factor * sum / count - slope * found.mean;
-    let (factor, slope, constant) = (factor as f32, slope as f32, constant as f32);
-    let of_x = |g: f32, x: f32| {
-        let g = if mask.0 * x + mask.1 > 0.0 { g } else { 0.0 };
-        factor * g - slope * x - constant
-    };
-    for range in planes.of(channel) {
+    let slopes = Slopes { factor: factor as f32, slope: slope as f32, constant: constant as f32 };
+    let of_x = |g: f32, x: f32| slopes.of(if mask.0 * x + mask.1 > 0.0 { g } else { 0.0 }, x);
+    for (range, of) in planes.of(channel).zip(planes.of_planes(channel, out_plane)) {
         // SAFETY: a channel is one block of work.
         let dx = unsafe { dx.part(range.clone()) };
-        if pool.is_some() {
-            for (dx, &x) in dx.iter_mut().zip(&x[range]) {
-                *dx = of_x(*dx, x);
+        let x = &x[range];
+        match (pool, quarters) {
+            (None, _) => {
+                for (dx, (&dy, &x)) in dx.iter_mut().zip(dy[of].iter().zip(x)) {
+                    *dx = of_x(dy, x);
+                }
             }
-        } else {
-            for (dx, (&dy, &x)) in dx.iter_mut().zip(dy[range.clone()].iter().zip(&x[range])) {
-                *dx = of_x(dy, x);
+            // SAFETY: the caller's.
+            (_, Some(widths)) => unsafe { quarter::spread::<S>(choice, slopes, x, widths, &dy[of], apart, dx) },
+            (Some(_), None) => {
+                for (dx, &x) in dx.iter_mut().zip(x) {
+                    *dx = of_x(*dx, x);
+                }
             }
         }
     }

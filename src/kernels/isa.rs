@@ -1,5 +1,16 @@
 //! The kernels, compiled once per instruction set.
 
+use crate::loss::Isa;
+
+/// The instruction set to run on: the best one of the machine, or what a test asks for on its thread.
+pub(super) fn best() -> Isa {
+    #[cfg(test)]
+    if let Some(isa) = super::testing::asked_isa() {
+        return isa;
+    }
+    Isa::detect()
+}
+
 /// `compiled! { fn name(arguments) = body; }` makes `name(isa, arguments)`, which runs `body::<S>(arguments)` compiled
 /// for that instruction set.
 ///

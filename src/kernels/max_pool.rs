@@ -6,11 +6,11 @@
 mod tests;
 
 use super::error::KernelError;
-use super::isa::compiled;
+use super::isa::{self, compiled};
 use super::shared::Shared;
 use super::window::Window;
+use crate::loss::Parallel;
 use crate::loss::rows::simd::Simd;
-use crate::loss::{Isa, Parallel};
 
 /// Numbers that are worth a block of their own.
 const BLOCK: usize = 16 * 1024;
@@ -78,7 +78,7 @@ impl MaxPool {
         y: &mut [f32],
     ) -> Result<(), KernelError> {
         let (in_plane, out_plane) = sizes.check(x.len(), y.len(), "y")?;
-        let isa = Isa::detect();
+        let isa = isa::best();
         let y = Shared::new(y);
         sizes.in_blocks(threads, |planes| {
             // SAFETY: planes are in one block each.
@@ -102,7 +102,7 @@ impl MaxPool {
     ) -> Result<(), KernelError> {
         sizes.check(dx.len(), dy.len(), "dy")?;
         let (in_plane, out_plane) = sizes.check(x.len(), dy.len(), "dy")?;
-        let isa = Isa::detect();
+        let isa = isa::best();
         let dx = Shared::new(dx);
         sizes.in_blocks(threads, |planes| {
             // SAFETY: planes are in one block each.
@@ -111,6 +111,11 @@ impl MaxPool {
             spread(isa, self, sizes, dy, &x[planes.start * in_plane..planes.end * in_plane], dx);
         });
         Ok(())
+    }
+
+    /// Widths of an input and an output plane under windows of two by two that lie side by side; none under others.
+    pub(super) fn quarters(&self, sizes: &Sizes) -> Option<[usize; 2]> {
+        self.is_quarter().then_some([sizes.x[1], sizes.y[1]])
     }
 
     /// Windows of two by two that lie side by side.

@@ -5,6 +5,7 @@
 //! The few outputs between the rows are computed in vain. Half the time of a patch matrix would go into writing it.
 //!
 //! * `correlate` computes rows of outputs from such a copy: forward, and, with mirrored weights, the gradient of the input.
+//! * `winograd` does the same for weights of three by three and many planes, with fewer products.
 //! * `outer` sums over the outputs: the gradient of the weights.
 
 mod correlate;
@@ -13,10 +14,12 @@ mod padded;
 mod planes;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 use super::error::KernelError;
+use super::isa;
 use super::window::Window;
-use crate::loss::{Isa, Parallel};
+use crate::loss::Parallel;
 use planes::Planes;
 
 /// A convolution as its node says.
@@ -128,7 +131,7 @@ impl Convolution {
             dilations: self.window.dilations,
         };
         let per_output = per_group * taps;
-        planes.run(Isa::detect(), threads, x, &|output, tap| w[output * per_output + tap], bias, y);
+        planes.run(isa::best(), threads, x, &|output, tap| w[output * per_output + tap], bias, y);
         Ok(())
     }
 
@@ -171,7 +174,7 @@ impl Convolution {
             let (k, mirrored) = (group * outputs + tap / taps, taps - 1 - tap % taps);
             w[(k * per_group + c) * taps + mirrored]
         };
-        planes.run(Isa::detect(), threads, dy, &weight, None, dx);
+        planes.run(isa::best(), threads, dy, &weight, None, dx);
         Ok(())
     }
 
@@ -192,7 +195,7 @@ impl Convolution {
         holds("x", x, sizes.x)?;
         holds("dw", dw, sizes.w)?;
         holds("db", db, [1, 1, 1, sizes.w[0]])?;
-        outer::weight_gradient(self, Isa::detect(), threads, sizes, dy, x, [dw, db]);
+        outer::weight_gradient(self, isa::best(), threads, sizes, dy, x, [dw, db]);
         Ok(())
     }
 }

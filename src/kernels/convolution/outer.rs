@@ -10,7 +10,7 @@ use super::{Convolution, Sizes};
 use crate::kernels::isa::compiled;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::shared::Shared;
-use crate::loss::rows::simd::{Simd, Vector};
+use crate::loss::rows::simd::{MOST_LANES, Simd, Vector};
 use crate::loss::{Isa, Parallel};
 
 /// Registers of output planes beside each other.
@@ -187,14 +187,12 @@ unsafe fn add_piece_body<S: Simd>(problem: &Problem<'_>, number: usize, sums: &m
                 padded.fill(&p.x[plane..plane + height * width], copy);
             }
             let turned = &mut turned[..rows * y_width * p.lanes];
-            if planes.len() < p.lanes {
-                turned.fill(0.0);
-            }
             let plane = |k: usize| {
                 let at = ((image * all_planes + k) * y_height + start) * y_width;
                 &p.dy[at..at + rows * y_width]
             };
-            turn(|lane| plane(planes.start + lane), planes.len(), turned, p.lanes);
+            // SAFETY: the caller's.
+            unsafe { turn::<S>(|lane| plane(planes.start + lane), planes.len(), turned, p.lanes) };
             let run = Run { copy, turned, step: p.strides[1], down: p.strides[0] * columns, rows, width: y_width };
             let (weights, bias) = sums.split_at_mut(p.taps * p.lanes);
             // SAFETY: the caller's.
@@ -211,33 +209,63 @@ unsafe fn add_piece_body<S: Simd>(problem: &Problem<'_>, number: usize, sums: &m
     }
 }
 
-/// Lays the numbers of all planes at a position side by side, four by four: single numbers far apart would take as long
-/// as the products.
+/// Lays the numbers of all planes at a position side by side, a register of planes and positions at a time: single numbers
+/// far apart would take as long as the products. Planes from `count` on are zero.
+///
+/// # Safety
+/// The machine has the instruction set.
 #[inline(always)]
-fn turn<'a>(planes: impl Fn(usize) -> &'a [f32], count: usize, to: &mut [f32], lanes: usize) {
-    let mut lane = 0;
-    while lane + 4 <= count {
-        let rows = [0, 1, 2, 3].map(|i| planes(lane + i).as_chunks::<4>());
-        let len = rows.iter().fold(usize::MAX, |len, (whole, _)| len.min(whole.len()));
-        let whole = rows.map(|(whole, _)| &whole[..len]);
-        for (at, to) in to.chunks_exact_mut(4 * lanes).take(len).enumerate() {
-            let [a, b, c, d] = whole.map(|row| row[at]);
-            for i in 0..4 {
-                if let Some(to) = to.get_mut(i * lanes + lane..).and_then(<[f32]>::first_chunk_mut::<4>) {
-                    *to = [a[i], b[i], c[i], d[i]];
-                }
+unsafe fn turn<'a, S: Simd>(plane: impl Fn(usize) -> &'a [f32], count: usize, to: &mut [f32], lanes: usize) {
+    let positions = to.len() / lanes;
+    if positions < S::F32::LANES {
+        to.fill(0.0);
+        for lane in 0..count {
+            for (to, from) in to.chunks_exact_mut(lanes).zip(plane(lane)) {
+                to[lane] = *from;
             }
         }
-        for (i, (_, rest)) in rows.iter().enumerate() {
-            for (to, from) in to.chunks_exact_mut(lanes).skip(4 * len).zip(*rest) {
-                to[lane + i] = *from;
-            }
-        }
-        lane += 4;
+        return;
     }
-    for lane in lane..count {
-        for (to, from) in to.chunks_exact_mut(lanes).zip(planes(lane)) {
-            to[lane] = *from;
+    for first in (0..lanes).step_by(S::F32::LANES) {
+        let mut planes = [std::ptr::null(); MOST_LANES];
+        for lane in first..count.min(first + S::F32::LANES) {
+            let plane = plane(lane);
+            assert!(plane.len() == positions, "a number per position");
+            planes[lane - first] = plane.as_ptr();
+        }
+        for at in (0..positions).step_by(S::F32::LANES) {
+            // the last step overlaps the one before
+            let at = at.min(positions - S::F32::LANES);
+            // SAFETY: all planes have these positions; `to` has as many lanes for each; the caller's.
+            unsafe { turn_block::<S>(planes, at, to.as_mut_ptr().add(at * lanes + first), lanes) };
+        }
+    }
+}
+
+/// A register of positions from `at` of as many planes, null where they are zero; positions `apart` in `to`.
+///
+/// # Safety
+/// The machine has the instruction set; planes and `to` are good for the positions.
+#[inline(always)]
+unsafe fn turn_block<S: Simd>(planes: [*const f32; MOST_LANES], at: usize, to: *mut f32, apart: usize) {
+    let lanes = S::F32::LANES;
+    // SAFETY: the caller's.
+    unsafe {
+        let mut rows = [S::F32::splat(0.0); MOST_LANES];
+        for lane in 0..lanes {
+            if !planes[lane].is_null() {
+                rows[lane] = S::F32::load(planes[lane].add(at));
+            }
+        }
+        // each round makes runs of twice as many planes: after the last one of all of them
+        for _ in 0..lanes.ilog2() {
+            let last = rows;
+            for i in 0..lanes / 2 {
+                [rows[2 * i], rows[2 * i + 1]] = S::interleave(last[i], last[i + lanes / 2]);
+            }
+        }
+        for position in 0..lanes {
+            rows[position].store(to.add(position * apart));
         }
     }
 }

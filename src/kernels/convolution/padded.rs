@@ -19,20 +19,26 @@ impl Padded {
     /// Fills `to`, whole rows.
     #[inline(always)]
     pub(super) fn fill(&self, from: &[f32], to: &mut [f32]) {
-        let [height, width] = self.plane;
         for (row, to) in to.chunks_exact_mut(self.columns).enumerate() {
-            let at = row as isize - self.before[0];
-            let source =
-                (at >= 0 && (at as usize).is_multiple_of(self.apart[0])).then_some(at as usize / self.apart[0]);
-            match source.filter(|&row| row < height).and_then(|row| from.get(row * width..(row + 1) * width)) {
-                Some(from) => self.fill_row(from, to),
-                None => to.fill(0.0),
-            }
+            self.fill_row(row, from, to);
         }
     }
 
+    /// Fills `to`, a row of the copy.
     #[inline(always)]
-    fn fill_row(&self, from: &[f32], to: &mut [f32]) {
+    pub(super) fn fill_row(&self, row: usize, from: &[f32], to: &mut [f32]) {
+        let [height, width] = self.plane;
+        let at = row as isize - self.before[0];
+        let source = (at >= 0 && (at as usize).is_multiple_of(self.apart[0])).then_some(at as usize / self.apart[0]);
+        match source.filter(|&row| row < height).and_then(|row| from.get(row * width..(row + 1) * width)) {
+            Some(from) => self.lay(from, to),
+            None => to.fill(0.0),
+        }
+    }
+
+    /// Lays a row of the plane into a row of the copy.
+    #[inline(always)]
+    fn lay(&self, from: &[f32], to: &mut [f32]) {
         let step = self.apart[1];
         if step == 1 {
             // the part of the row that is seen
@@ -57,10 +63,14 @@ impl Padded {
     }
 }
 
-/// Zeros where there are mostly one or two: a call would take longer.
+/// Zeros where there are mostly one or two. A call would take longer, and a loop over them is compiled to one.
 #[inline(always)]
 fn few_zeros(to: &mut [f32]) {
-    for slot in to {
-        *slot = 0.0;
+    match to {
+        [] => {}
+        [a] => *a = 0.0,
+        [a, b] => [*a, *b] = [0.0; 2],
+        [a, b, c] => [*a, *b, *c] = [0.0; 3],
+        _ => to.fill(0.0),
     }
 }

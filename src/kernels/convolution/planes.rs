@@ -1,7 +1,8 @@
 //! Output planes from input planes: what forward pass and gradient of the input have in common.
 
-use super::correlate::{MOST_STEP, Rows, correlate, tallest};
+use super::correlate::{MOST_STEP, MOST_TALL, Rows, correlate, correlate_row, fills, tallest};
 use super::padded::Padded;
+use super::winograd;
 use crate::kernels::copy::copy_few;
 use crate::kernels::isa::compiled;
 use crate::kernels::scratch::Scratch;
@@ -61,6 +62,10 @@ impl Planes {
     ) {
         let size: usize = self.output.iter().product();
         if size == 0 || to.is_empty() {
+            return;
+        }
+        if winograd::pays(self) {
+            winograd::run(self, isa, threads, from, weight, bias, to);
             return;
         }
         let blocks: Vec<Vec<Block>> = (0..self.groups).map(|group| self.blocks(isa, group, weight)).collect();
@@ -175,6 +180,18 @@ unsafe fn compute_body<S: Simd>(part: &Part<'_>, to: &Shared<'_>, isa: Isa) {
     for block in part.blocks {
         let bias = part.bias.map(|bias| &bias[block.first..block.first + block.height]);
         let tall = Rows { height: block.height, weights: &block.weights, bias };
+        if planes.every == [1, 1] && fills(isa, width, band.columns, taps) {
+            for row in 0..rows {
+                let mut places: [&mut [f32]; MOST_TALL] = Default::default();
+                for (m, place) in places.iter_mut().take(block.height).enumerate() {
+                    let start = ((part.first + block.first + m) * height + part.start + row) * width;
+                    // SAFETY: every row of every plane belongs to one part.
+                    *place = unsafe { to.part(start..start + width) };
+                }
+                correlate_row(isa, &copy[row * band.columns..], &offsets, tall, &mut places[..block.height]);
+            }
+            continue;
+        }
         correlate(isa, copy, &offsets, tall, len, sums, stride);
         for (m, sums) in sums.chunks(stride).take(block.height).enumerate() {
             let plane = (part.first + block.first + m) * height + part.start;

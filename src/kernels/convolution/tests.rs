@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernels::testing::{close, numbers};
+use crate::kernels::testing::{close, numbers, on_every_isa};
 use crate::loss::Sequential;
 
 /// Every product of a convolution: indices into x, w and y.
@@ -64,22 +64,24 @@ impl Case {
             expected.1[at_x] += f64::from(dy[at_y]) * f64::from(w[at_w]);
             expected.2[at_w] += f64::from(dy[at_y]) * f64::from(x[at_x]);
         });
-        // whatever was there before must not matter
-        let mut y = vec![f32::NAN; len(sizes.y)];
-        let mut dx = vec![f32::NAN; len(sizes.x)];
-        let (mut dw, mut db) = (vec![f32::NAN; len(sizes.w)], vec![f32::NAN; k]);
-        convolution.forward(&Sequential, &sizes, &x, &w, Some(&b), &mut y).unwrap();
-        convolution.input_gradient(&Sequential, &sizes, &dy, &w, &mut dx).unwrap();
-        convolution.weight_gradient(&Sequential, &sizes, &dy, &x, &mut dw, &mut db).unwrap();
-        close(&y, &expected.0, 1e-4, &format!("y of {self:?}"));
-        close(&dx, &expected.1, 1e-4, &format!("dx of {self:?}"));
-        close(&dw, &expected.2, 1e-4, &format!("dw of {self:?}"));
-        close(&db, &expected.3, 1e-4, &format!("db of {self:?}"));
-        y.fill(f32::NAN);
-        convolution.forward(&Sequential, &sizes, &x, &w, None, &mut y).unwrap();
-        let unbiased: Vec<f64> =
-            expected.0.iter().enumerate().map(|(at, y)| y - f64::from(b[at / plane % k])).collect();
-        close(&y, &unbiased, 1e-4, &format!("y without b of {self:?}"));
+        on_every_isa(|| {
+            // whatever was there before must not matter
+            let mut y = vec![f32::NAN; len(sizes.y)];
+            let mut dx = vec![f32::NAN; len(sizes.x)];
+            let (mut dw, mut db) = (vec![f32::NAN; len(sizes.w)], vec![f32::NAN; k]);
+            convolution.forward(&Sequential, &sizes, &x, &w, Some(&b), &mut y).unwrap();
+            convolution.input_gradient(&Sequential, &sizes, &dy, &w, &mut dx).unwrap();
+            convolution.weight_gradient(&Sequential, &sizes, &dy, &x, &mut dw, &mut db).unwrap();
+            close(&y, &expected.0, 1e-4, &format!("y of {self:?}"));
+            close(&dx, &expected.1, 1e-4, &format!("dx of {self:?}"));
+            close(&dw, &expected.2, 1e-4, &format!("dw of {self:?}"));
+            close(&db, &expected.3, 1e-4, &format!("db of {self:?}"));
+            y.fill(f32::NAN);
+            convolution.forward(&Sequential, &sizes, &x, &w, None, &mut y).unwrap();
+            let unbiased: Vec<f64> =
+                expected.0.iter().enumerate().map(|(at, y)| y - f64::from(b[at / plane % k])).collect();
+            close(&y, &unbiased, 1e-4, &format!("y without b of {self:?}"));
+        });
     }
 }
 
@@ -109,8 +111,16 @@ fn sizes_with_a_reason() {
     Case { group: 6, pads: [1; 4], strides: [2, 2], ..Case::of([2, 6, 7, 7], [6, 3, 3]) }.check();
     // groups with two outputs each, dilated
     Case { group: 2, pads: [2; 4], dilations: [2, 2], ..Case::of([2, 4, 6, 6], [4, 3, 3]) }.check();
+    // many planes under three by three: tiles of several images at once, the last part with fewer; odd sizes
+    Case { pads: [1; 4], ..Case::of([7, 17, 7, 5], [19, 3, 3]) }.check();
+    // the same with planes cut into bands of rows, groups, padding on one side
+    Case { group: 2, pads: [2, 0, 0, 1], ..Case::of([1, 32, 33, 40], [32, 3, 3]) }.check();
+    // one tile, and less, of each image
+    Case::of([65, 32, 4, 4], [16, 3, 3]).check();
+    Case::of([65, 16, 3, 3], [32, 3, 3]).check();
     // no image
     Case::of([0, 2, 4, 4], [2, 3, 3]).check();
+    Case::of([0, 16, 4, 4], [32, 3, 3]).check();
     // a kernel that does not fit: no output
     Case::of([1, 1, 2, 2], [1, 3, 3]).check();
 }
