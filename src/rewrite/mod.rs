@@ -16,6 +16,7 @@ mod inference;
 mod inline;
 mod inspect;
 mod logits;
+pub(crate) mod mixed_precision;
 pub mod optimizer;
 mod options;
 mod patch;
@@ -27,7 +28,7 @@ mod scores;
 mod scoring;
 mod swap;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod traces;
 pub mod train_step;
 mod unpatch;
@@ -38,6 +39,7 @@ pub use function::{AttachReport, MIN_OPSET, Signature, attach, attributes, funct
 pub use gradient::{Gradient, GradientError, Undifferentiable, gradient};
 pub use inline::inline;
 pub use inspect::{Inspection, inspect};
+pub use mixed_precision::{Precision, UnknownPrecision};
 pub use options::PatchOptions;
 pub use patch::{Patched, patch};
 pub use report::{Action, LossReport, NearMiss, Report, RewriteError, ScoreAction, ScoreReport};

@@ -20,6 +20,8 @@ mod error;
 mod fused;
 mod indexing;
 mod loss;
+#[cfg(test)]
+mod loss_graph_tests;
 mod movement;
 mod normalization;
 mod path;
@@ -77,7 +79,7 @@ pub struct Gradient {
 pub fn gradient(document: &Document, loss: &str, wrt: &[&str]) -> Result<Gradient, GradientError> {
     let prepared = prepare(document)?;
     let mut builder = Builder::new(&prepared)?;
-    let gradients = differentiate(&mut builder, loss, wrt)?;
+    let gradients = differentiate(&mut builder, loss, None, wrt)?;
     let mut outputs = Vec::with_capacity(wrt.len());
     for (value, gradient) in wrt.iter().zip(gradients) {
         let name = builder.name_value(&gradient, &format!("gradient/{value}"));

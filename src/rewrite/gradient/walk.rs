@@ -7,11 +7,17 @@ use super::path::{Path, is_float};
 use super::table::{Rule, rule};
 use super::{Builder, GradientError, Undifferentiable};
 
-/// Appends the gradients of `loss` (of its sum, if it is no scalar) with respect to each of `wrt`; their names.
+/// Appends the gradients of `loss` (of its sum, if it is no scalar) with respect to each of `wrt`; their names. With
+/// `scale`, a scalar in the type of the loss: the gradients of scale · loss.
 ///
 /// # Errors
 /// As [`super::gradient`].
-pub(crate) fn differentiate(b: &mut Builder<'_>, loss: &str, wrt: &[&str]) -> Result<Vec<String>, GradientError> {
+pub(crate) fn differentiate(
+    b: &mut Builder<'_>,
+    loss: &str,
+    scale: Option<&str>,
+    wrt: &[&str],
+) -> Result<Vec<String>, GradientError> {
     for name in wrt.iter().copied().chain([loss]) {
         check(b, name)?;
     }
@@ -21,7 +27,7 @@ pub(crate) fn differentiate(b: &mut Builder<'_>, loss: &str, wrt: &[&str]) -> Re
         return Err(GradientError::Undifferentiable(missing));
     }
     let mut walk = Walk { path, gradients: HashMap::new(), refused: Vec::new() };
-    walk.run(b, loss);
+    walk.run(b, loss, scale);
     if !walk.refused.is_empty() {
         return Err(GradientError::Undifferentiable(walk.refused));
     }
@@ -49,8 +55,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn run(&mut self, b: &mut Builder<'_>, loss: &str) {
-        let one = b.number(loss, 1.0);
+    fn run(&mut self, b: &mut Builder<'_>, loss: &str, scale: Option<&str>) {
+        let one = scale.map_or_else(|| b.number(loss, 1.0), str::to_owned);
         let seed = if b.rank(loss) == Some(0) { one } else { b.broadcast_to(&one, loss) };
         self.gradients.entry(loss.to_owned()).or_default().push(seed);
         for at in std::mem::take(&mut self.path.nodes).into_iter().rev() {

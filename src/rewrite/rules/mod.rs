@@ -329,23 +329,7 @@ impl Refusal {
 
 /// NumPy's name of an element type.
 pub(crate) fn data_type_name(data_type: DataType) -> &'static str {
-    match data_type {
-        DataType::Undefined => "undefined",
-        DataType::Float => "float32",
-        DataType::Uint8 => "uint8",
-        DataType::Int8 => "int8",
-        DataType::Uint16 => "uint16",
-        DataType::Int16 => "int16",
-        DataType::Int32 => "int32",
-        DataType::Int64 => "int64",
-        DataType::String => "string",
-        DataType::Bool => "bool",
-        DataType::Float16 => "float16",
-        DataType::Double => "float64",
-        DataType::Uint32 => "uint32",
-        DataType::Uint64 => "uint64",
-        DataType::Bfloat16 => "bfloat16",
-    }
+    data_type.name()
 }
 
 /// "[N, 10]", or `None` where the rank is unknown.

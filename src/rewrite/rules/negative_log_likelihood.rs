@@ -42,7 +42,7 @@ fn log_softmax_over_classes(context: &Context, value: &str) -> Option<NodeId> {
     let axis = node.attr_int("axis").unwrap_or(default);
     let over_classes = match (rank, axis) {
         (Some(2), 1 | -1) => true,
-        (Some(rank), axis) => context.opset >= 13 && (axis == 1 || axis + rank as i64 == 1),
+        (Some(rank), axis) => context.opset >= 13 && (axis == 1 || axis.checked_add(rank as i64) == Some(1)),
         (None, 1) => context.opset >= 13,
         (None, _) => false,
     };

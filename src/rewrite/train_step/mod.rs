@@ -2,7 +2,8 @@
 //!
 //! Words: a *parameter* is an initializer that is trained, a *buffer* one that training updates without a gradient (the
 //! running statistics of BatchNormalization), *state* what the optimizer remembers of a parameter. All three go in as
-//! inputs and come out as outputs; the caller hands the outputs of one step to the next.
+//! inputs and come out as outputs; the caller hands the outputs of one step to the next. A step in float16 has state of its
+//! own, too: the scale of its loss.
 
 mod batch_norm;
 mod constant_nodes;
@@ -12,8 +13,12 @@ mod eval;
 mod forward;
 #[cfg(test)]
 mod fused_tests;
+mod loss_scaling;
 mod options;
 mod pattern;
+mod precision;
+#[cfg(test)]
+mod precision_tests;
 mod roles;
 mod selection;
 mod signature;
@@ -85,7 +90,8 @@ pub fn loss_of(document: &Document) -> EncouragingLoss {
 }
 
 /// The model in inference mode with the same loss: the inputs of `step` without state, learning rate and seed, by the same
-/// names; loss, margin and logits out, by the same names. It validates between steps without copying parameters.
+/// names; loss, margin and logits out, by the same names. It validates between steps without copying parameters, in the
+/// model's own precision: what is trained is that model.
 ///
 /// # Errors
 /// As [`train_step`].

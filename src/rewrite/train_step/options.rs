@@ -1,6 +1,7 @@
 //! What the user asks of a training step.
 
 use crate::loss::{EncouragingLoss, Reduction};
+use crate::rewrite::Precision;
 use crate::rewrite::optimizer::Optimizer;
 
 use super::TrainStepError;
@@ -37,6 +38,9 @@ pub struct TrainStepOptions {
     /// Uses operators of the plugin beside the loss where they are faster. They carry bodies of standard operators, so
     /// the file runs without the plugin as well, but slower than one written without them.
     pub plugin: bool,
+    /// What matrix products and convolutions compute in. The model must be one in float32; parameters, state, data and
+    /// outputs of the step are float32 in any case.
+    pub precision: Precision,
 }
 
 impl Default for TrainStepOptions {
@@ -56,6 +60,7 @@ impl Default for TrainStepOptions {
             class_weights_input: false,
             wrt: Vec::new(),
             plugin: true,
+            precision: Precision::F32,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rewrite::Precision;
+
 /// A tensor that goes in or comes out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -38,16 +40,17 @@ pub struct UpdatedPort {
     pub shape: Vec<i64>,
 }
 
-/// What the optimizer remembers of a parameter.
+/// What the optimizer remembers of a parameter, or a step of those before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatePort {
     /// The input.
     pub name: String,
     /// The output with its new value.
     pub updated: String,
-    /// The parameter it belongs to.
-    pub parameter: String,
-    /// What it is, in PyTorch's words: "momentum_buffer", "exp_avg", "exp_avg_sq".
+    /// The parameter it belongs to; None: to the step.
+    pub parameter: Option<String>,
+    /// What it is, in PyTorch's words: "momentum_buffer", "exp_avg", "exp_avg_sq"; "loss_scale", "good_steps" and
+    /// "skipped_steps" of a step in float16.
     pub kind: String,
     /// What it starts with.
     pub initial: Initial,
@@ -63,6 +66,8 @@ pub struct StatePort {
 pub enum Initial {
     /// Zeros.
     Zeros,
+    /// This number everywhere.
+    Value(i64),
 }
 
 /// The gradient of the loss with respect to an input of the model.
@@ -81,6 +86,9 @@ pub struct Signature {
     pub version: u32,
     /// "adamw", "sgd" or "none".
     pub optimizer: String,
+    /// What matrix products and convolutions compute in.
+    #[serde(default)]
+    pub precision: Precision,
     /// The model's own inputs, in its order.
     pub data: Vec<Port>,
     /// Class indices, int64 \[N\] (or the logits' shape without its class axis).
@@ -99,7 +107,7 @@ pub struct Signature {
     pub parameters: Vec<UpdatedPort>,
     /// Updated without a gradient.
     pub buffers: Vec<UpdatedPort>,
-    /// Of the optimizer.
+    /// Of the optimizer, and of the loss's scale.
     pub state: Vec<StatePort>,
     /// Output, float32 scalar: the loss that was minimised.
     pub loss: String,

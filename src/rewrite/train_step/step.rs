@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::model::{DataType, Dimension, Document, GraphIndex, ValueType, value_info};
+use crate::rewrite::Precision;
 use crate::rewrite::fused::fuse_forward;
 use crate::rewrite::gradient::{Builder, GradientError, differentiate};
-use crate::rewrite::optimizer::{Scalars, Trained, clip, global_norm, update};
+use crate::rewrite::optimizer::{Optimizer, Scalars, Trained, Updated, clip, global_norm, update};
 use crate::rewrite::patch::{MODEL_LOSSES, MODEL_VERSION, default_opset};
 use crate::rewrite::rules::data_type_name;
 
 use super::batch_norm::{self, Normalizations};
 use super::dropout::{Dropouts, explicit_dropout};
 use super::forward::{Forward, LossPorts, add_loss, forward};
+use super::loss_scaling::{LossScaling, Overflow};
+use super::precision::lower_forward;
 use super::roles::{is_float, roles};
 use super::selection::{Selection, listed, select};
 use super::signature::{Initial, InputGradient, Port, Signature, Size, StatePort, UpdatedPort};
@@ -35,6 +38,7 @@ pub(super) fn assemble(document: &Document, options: &TrainStepOptions) -> Resul
     let ports = add_loss(&mut forward, options)?;
     notes.extend(selection.notes.iter().cloned());
     notes.extend(about_normalizations(&normalizations, options));
+    notes.extend(lower_forward(&mut forward.document, &selection, options)?);
 
     let mut parameters = selection.parameters.clone();
     let plan =
@@ -160,7 +164,12 @@ impl Plan<'_> {
         let stored = self.forward.document.graph().initializers().iter().map(|tensor| tensor.name());
         let names: Vec<&str> = stored.filter(|name| parameters.contains(*name)).collect();
         let wrt: Vec<&str> = names.iter().copied().chain(options.wrt.iter().map(String::as_str)).collect();
-        let gradients = differentiate(b, &self.ports.loss, &wrt)?;
+        let scaling = (options.precision == Precision::F16).then(|| LossScaling::add(b));
+        let scale = scaling.as_ref().map(LossScaling::scale);
+        let mut gradients = differentiate(b, &self.ports.loss, scale, &wrt)?;
+        if let Some(scaling) = &scaling {
+            gradients = scaling.unscaled(b, &gradients);
+        }
         let (of_parameters, of_inputs) = gradients.split_at(names.len());
         let mut trained: Vec<Trained> = names
             .iter()
@@ -168,7 +177,7 @@ impl Plan<'_> {
             .map(|(name, gradient)| Trained { parameter: (*name).to_owned(), gradient: gradient.clone() })
             .collect();
 
-        let norm = match options.clip_norm.is_some() || options.gradient_norm {
+        let norm = match options.clip_norm.is_some() || options.gradient_norm || scaling.is_some() {
             true => global_norm(b, &trained),
             false => None,
         };
@@ -179,9 +188,12 @@ impl Plan<'_> {
         for name in names.iter().copied() {
             b.release(name);
         }
-        let updated = scalars.as_ref().and_then(|scalars| update(b, &options.optimizer, scalars, &trained));
+        let overflow = scaling.as_ref().zip(norm.as_ref()).map(|(scaling, norm)| Overflow::of(b, scaling, norm));
+        let updated =
+            scalars.as_ref().and_then(|scalars| updated(b, &options.optimizer, scalars, &trained, overflow.as_ref()));
 
-        let gradient_norm = norm.map(|norm| {
+        let told = options.clip_norm.is_some() || options.gradient_norm;
+        let gradient_norm = norm.filter(|_| told).map(|norm| {
             let name = b.name_value(&norm, "gradient_norm");
             b.add_output(value_info(&name, DataType::Float as i32, Some(&[])));
             name
@@ -194,12 +206,18 @@ impl Plan<'_> {
                 state.push(StatePort {
                     name: part.input.clone(),
                     updated: name,
-                    parameter: one.parameter.clone(),
+                    parameter: Some(one.parameter.clone()),
                     kind: part.kind.to_owned(),
                     initial: Initial::Zeros,
                     data_type: type_name(b.data_type(&one.parameter)),
                     shape: b.sizes(&one.parameter).unwrap_or_default(),
                 });
+            }
+        }
+        if let Some(overflow) = &overflow {
+            for (mut port, value) in overflow.update(b) {
+                port.updated = give(b, &value, &format!("{}/updated", port.name), &port.name);
+                state.push(port);
             }
         }
         let mut input_gradients = Vec::new();
@@ -210,6 +228,7 @@ impl Plan<'_> {
         Ok(Signature {
             version: VERSION,
             optimizer: options.optimizer.name().to_owned(),
+            precision: options.precision,
             data: self.data.iter().map(|name| port(b, name)).collect(),
             labels: port(b, &self.forward.labels_input),
             learning_rate: scalars.as_ref().map(|scalars| scalars.learning_rate.clone()),
@@ -251,6 +270,30 @@ impl Plan<'_> {
     }
 }
 
+/// The optimizer's update, which an overflow undoes.
+fn updated(
+    b: &mut Builder<'_>,
+    optimizer: &Optimizer,
+    scalars: &Scalars,
+    trained: &[Trained],
+    overflow: Option<&Overflow<'_>>,
+) -> Option<Vec<Updated>> {
+    let Some(overflow) = overflow else { return update(b, optimizer, scalars, trained) };
+    let counted = Scalars {
+        learning_rate: scalars.learning_rate.clone(),
+        step: scalars.step.as_ref().map(|step| overflow.scaling.counted(b, step)),
+    };
+    let mut updated = update(b, optimizer, &counted, trained)?;
+    for (one, updated) in trained.iter().zip(&mut updated) {
+        b.set_scope(&one.parameter);
+        updated.value = overflow.unless(b, &updated.value, &one.parameter);
+        for state in &mut updated.state {
+            state.updated = overflow.unless(b, &state.updated, &state.input);
+        }
+    }
+    Some(updated)
+}
+
 /// Version, loss and signature as metadata.
 fn stamp(document: &mut Document, signature: &Signature, options: &TrainStepOptions) {
     stamp_loss(document, &signature.loss, options);
@@ -265,11 +308,7 @@ pub(super) fn stamp_loss(document: &mut Document, loss: &str, options: &TrainSte
 }
 
 /// New values as outputs, or the gradients where nothing is updated.
-fn ports_of_parameters(
-    b: &mut Builder<'_>,
-    trained: &[Trained],
-    updated: Option<&[crate::rewrite::optimizer::Updated]>,
-) -> Vec<UpdatedPort> {
+fn ports_of_parameters(b: &mut Builder<'_>, trained: &[Trained], updated: Option<&[Updated]>) -> Vec<UpdatedPort> {
     let mut ports = Vec::with_capacity(trained.len());
     for (at, one) in trained.iter().enumerate() {
         let name = &one.parameter;

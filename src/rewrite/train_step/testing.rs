@@ -8,6 +8,8 @@ use crate::rewrite::evaluate::{Data, Tensor, Values, evaluate};
 use crate::rewrite::inline;
 use crate::rewrite::testing::TestModel;
 
+use super::{Initial, TrainStep};
+
 /// Some numbers in (-1, 1). Reproducible.
 pub(super) fn numbers(count: usize, seed: u64) -> Vec<f64> {
     let mut random = fastrand::Rng::with_seed(seed);
@@ -65,4 +67,31 @@ pub(super) fn run(document: &Document, inputs: &HashMap<String, Tensor>) -> Hash
     }
     let nodes: Vec<&NodeProto> = plain.graph().nodes().iter().map(|node| &**node).collect();
     evaluate(&nodes, values, plain.opset_version("").unwrap()).unwrap()
+}
+
+/// Data for the small classifier, and all else that a step asks for.
+pub(super) fn feed(document: &Document, step: &TrainStep) -> HashMap<String, Tensor> {
+    let mut feed = stored(document);
+    feed.insert("x".into(), floats(&[6, 3], numbers(18, 9)));
+    feed.insert(step.signature.labels.name.clone(), ints(&[6], vec![0, 1, 2, 3, 4, 0]));
+    for state in &step.signature.state {
+        let shape: Vec<usize> = state.shape.iter().map(|&n| n as usize).collect();
+        let first = match state.initial {
+            Initial::Zeros => 0,
+            Initial::Value(value) => value,
+        };
+        let count = shape.iter().product();
+        let value = match state.data_type.as_str() {
+            "int64" => ints(&shape, vec![first; count]),
+            _ => floats(&shape, vec![first as f64; count]),
+        };
+        feed.insert(state.name.clone(), value);
+    }
+    if let Some(rate) = &step.signature.learning_rate {
+        feed.insert(rate.clone(), floats(&[], vec![0.125]));
+    }
+    if let Some(step) = &step.signature.step {
+        feed.insert(step.clone(), ints(&[], vec![1]));
+    }
+    feed
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::testing::{data, floats, ints, mlp, numbers, run, stored};
+use super::testing::{data, feed, floats, ints, mlp, numbers, run, stored};
 use super::{Size, TrainStep, TrainStepOptions, eval_step, train_step, trained};
 use crate::loss::EncouragingLoss;
 use crate::model::{DataType, Document, GraphIndex, node};
@@ -12,24 +12,6 @@ use crate::rewrite::testing::TestModel;
 
 fn gradients_only() -> TrainStepOptions {
     TrainStepOptions { optimizer: Optimizer::None, ..TrainStepOptions::default() }
-}
-
-/// Data for the small classifier, and all else that a step asks for.
-fn feed(document: &Document, step: &TrainStep) -> HashMap<String, Tensor> {
-    let mut feed = stored(document);
-    feed.insert("x".into(), floats(&[6, 3], numbers(18, 9)));
-    feed.insert(step.signature.labels.name.clone(), ints(&[6], vec![0, 1, 2, 3, 4, 0]));
-    for state in &step.signature.state {
-        let shape: Vec<usize> = state.shape.iter().map(|&n| n as usize).collect();
-        feed.insert(state.name.clone(), floats(&shape, vec![0.0; shape.iter().product()]));
-    }
-    if let Some(rate) = &step.signature.learning_rate {
-        feed.insert(rate.clone(), floats(&[], vec![0.125]));
-    }
-    if let Some(step) = &step.signature.step {
-        feed.insert(step.clone(), ints(&[], vec![1]));
-    }
-    feed
 }
 
 #[test]
