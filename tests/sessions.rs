@@ -5,7 +5,9 @@
 //! nothing.
 #![cfg(feature = "runtime")]
 
-use std::path::{Path, PathBuf};
+mod libraries;
+
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use elonnx::loss::{EncouragingLoss, Reduction};
@@ -13,8 +15,9 @@ use elonnx::model::proto::{DataType, NodeProto, OperatorSetIdProto, ValueInfoPro
 use elonnx::model::{Dimension, node, value_info};
 use elonnx::rewrite::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
 use elonnx::runtime::WithElonnx;
-use elonnx::runtime::library::{Candidate, Origin, library_in};
+use elonnx::runtime::library::{Candidate, Origin};
 use half::{bf16, f16};
+use libraries::{installed, library, skip};
 use ort::session::{Session, builder::SessionBuilder};
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use prost::Message;
@@ -27,48 +30,12 @@ fn logits() -> Vec<f32> {
     (0..N * C).map(|i| ((i * 7919) % 13) as f32 * 0.4 - 1.0).collect()
 }
 
-/// Libraries to test with, the newest last.
-fn libraries() -> Vec<PathBuf> {
-    let mut found = installed_by_python_envs();
-    found.extend(std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
-    found
-}
-
-/// target/envs/VERSION/lib/pythonX.Y/site-packages/onnxruntime/capi/libonnxruntime.so.VERSION
-fn installed_by_python_envs() -> Vec<PathBuf> {
-    let folders = |path: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(path).map(|d| d.filter_map(|e| Some(e.ok()?.path())).collect()).unwrap_or_default()
-    };
-    let mut environments = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/envs"));
-    environments.sort();
-    environments
-        .iter()
-        .flat_map(|environment| folders(&environment.join("lib")))
-        .filter_map(|python| library_in(&python.join("site-packages/onnxruntime/capi")))
-        .collect()
-}
-
-fn skip(test: &str, needs: &str) {
-    println!("SKIPPED {test}: needs {needs}; set ORT_DYLIB_PATH or run tools/python_envs");
-}
-
-/// The process's environment; `ort` allows one.
-fn environment() -> Option<&'static ort::environment::Environment> {
-    static ENVIRONMENT: OnceLock<Option<ort::environment::Environment>> = OnceLock::new();
-    ENVIRONMENT
-        .get_or_init(|| {
-            let library = libraries().pop()?;
-            Some(ort::init_from(library).unwrap().with_telemetry(false).build().unwrap())
-        })
-        .as_ref()
-}
-
 fn builder(test: &str) -> Option<SessionBuilder> {
-    let environment = environment();
-    if environment.is_none() {
-        skip(test, "a libonnxruntime");
-    }
-    environment.map(|environment| Session::builder(environment).unwrap())
+    // `ort` allows one per process
+    static ENVIRONMENT: OnceLock<ort::environment::Environment> = OnceLock::new();
+    let library = library(test)?;
+    let make = || ort::init_from(library).unwrap().with_telemetry(false).build().unwrap();
+    Some(Session::builder(ENVIRONMENT.get_or_init(make)).unwrap())
 }
 
 /// The plugin that cargo built beside this test.
@@ -215,8 +182,8 @@ fn the_plugin_file_and_both_ways_at_once() {
 
 #[test]
 fn output_shapes_are_known_where_the_host_can_be_told() {
-    let Some(builder) = builder("output_shapes_are_known_where_the_host_can_be_told") else { return };
-    let library = libraries().pop().unwrap();
+    let test = "output_shapes_are_known_where_the_host_can_be_told";
+    let (Some(builder), Some(library)) = (builder(test), library(test)) else { return };
     let version = Candidate::probe(library, Origin::Argument).version.unwrap();
     let session = builder.with_elonnx().unwrap().commit_from_memory(&model(LOSS_AND_GRAD_OP, DataType::Float)).unwrap();
     let shape = session.outputs()[2].dtype().tensor_shape().unwrap().to_vec();
@@ -377,7 +344,7 @@ mod c_api {
 
 #[test]
 fn one_plugin_serves_several_onnx_runtimes_in_a_process() {
-    let paths = installed_by_python_envs();
+    let paths = installed();
     if paths.len() < 2 {
         return skip("one_plugin_serves_several_onnx_runtimes_in_a_process", "two libonnxruntime");
     }

@@ -9,15 +9,15 @@ use serde_json::json;
 
 use super::exit::{NothingToDo, WrongInput, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
-use super::loss;
 use super::output::{Page, clean, print, shorten, size};
 use super::report::{describe, show_next_step};
+use super::{loss, precision};
 use crate::model::{Document, ExternalData, replace_file};
 use crate::rewrite::optimizer::Optimizer;
 use crate::rewrite::train_step::{
     Port, Size, TrainStep, TrainStepError, TrainStepOptions, UpdatedPort, eval_step, loss_of, train_step,
 };
-use crate::rewrite::{GradientError, RewriteError};
+use crate::rewrite::{GradientError, Precision, RewriteError};
 
 /// Make one step of training of a classifier: a graph that any ONNX Runtime runs
 ///
@@ -114,6 +114,10 @@ pub struct Arguments {
     /// Use no operators of the plugin beside the loss, for runtimes without it
     #[arg(long, help_heading = "Graph")]
     standard_ops: bool,
+    /// What matrix products and convolutions compute in; parameters, state and what is delicate stay float32. With f16 the
+    /// loss is scaled, and steps whose gradients overflow change nothing but the scale
+    #[arg(long, value_name = "TYPE", value_parser = precision::parser(), default_value = "f32", help_heading = "Graph")]
+    precision: Precision,
 }
 
 impl Arguments {
@@ -133,6 +137,7 @@ impl Arguments {
             class_weights_input: self.class_weights_input,
             wrt: self.wrt.clone(),
             plugin: !self.standard_ops,
+            precision: self.precision,
         })
     }
 

@@ -18,6 +18,7 @@ mod loss;
 mod man;
 mod output;
 mod patch;
+mod precision;
 mod progress;
 mod report;
 mod rewrite;

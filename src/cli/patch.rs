@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
 
 use super::exit::{NothingToDo, wrong_input};
 use super::files::{Input, models_in, same_file};
 use super::loss;
-use super::output::{Page, print, warn};
+use super::output::{Page, warn};
 use super::report::{Verb, has_bodies, show_artifacts, show_next_step};
 use super::rewrite::{self, Status, name_the_model};
 use crate::model::Document;
@@ -129,19 +128,10 @@ fn run_artifacts(arguments: &Arguments, options: &PatchOptions) -> anyhow::Resul
     if written {
         report = rewrite(false)?;
     }
-    let shown_output = written.then_some(&output);
 
     if arguments.json {
-        let object = json!({
-            "elonnx": env!("CARGO_PKG_VERSION"),
-            "command": "patch",
-            "input": folder,
-            "output": shown_output,
-            "dry_run": arguments.dry_run,
-            "status": status,
-            "report": report,
-        });
-        return print(&format!("{object:#}\n"));
+        let shown_output = written.then(|| output.display().to_string());
+        return rewrite::print_object(arguments, Verb::Patch, shown_output, status, &report);
     }
     if arguments.quiet {
         let models = [&report.training, &report.eval];

@@ -11,19 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueHint};
 
-use self::told::Told;
+use self::told::{Told, Written};
 use super::data::DataArguments;
 use super::exit::{Interrupted, wrong_input};
 use super::files::{Input, Output, Wish, resolve_output};
-use super::loss;
 use super::output::warn;
+use super::{loss, precision};
 use crate::data::{Options, Samples};
+use crate::edge::METADATA_KEY;
 use crate::model::{Document, ExternalData};
 use crate::report::Format;
+use crate::rewrite::Precision;
 use crate::rewrite::train_step::{TrainStepOptions, loss_of};
 use crate::train::{
-    Augmentation, Best, ClassWeights, End, Event, Flow, Plan, Summary, Trainer, TrainerOptions, files, save_curves,
-    split,
+    Augmentation, Best, ClassWeights, End, Event, Flow, HoldBack, Plan, Summary, Trainer, TrainerOptions, files,
+    save_curves, split,
 };
 
 /// Train a classifier on the stock ONNX Runtime
@@ -50,6 +52,10 @@ pub struct Arguments {
     /// What to validate with after each epoch [default: what the folder of the data has]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, num_args = 1..)]
     val: Vec<PathBuf>,
+    /// Hold back so many of the training samples, or this share of them (0.1), to validate with: always the same, chosen at
+    /// random
+    #[arg(long, value_name = "N", conflicts_with = "val")]
+    val_split: Option<HoldBack>,
     /// Labels of the validation data, as --labels
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "val")]
     val_labels: Option<PathBuf>,
@@ -117,6 +123,10 @@ pub struct Arguments {
     /// Use standard operators only beside the loss
     #[arg(long, help_heading = "Training")]
     standard_ops: bool,
+    /// What matrix products and convolutions compute in, where ONNX Runtime has kernels for it; parameters, state and what
+    /// is delicate stay float32, and so does the trained model
+    #[arg(long, value_name = "TYPE", value_parser = precision::parser(), default_value = "f32", help_heading = "Training")]
+    precision: Precision,
 
     #[command(flatten)]
     optimizer: optimizer::Arguments,
@@ -152,6 +162,7 @@ impl Arguments {
             freeze_batch_norm: self.freeze_batch_norm,
             logits: self.logits.clone(),
             plugin: !self.standard_ops,
+            precision: self.precision,
             ..TrainStepOptions::default()
         };
         let all = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -188,7 +199,10 @@ impl Arguments {
             }
             several => (several.to_vec(), None),
         };
-        let validation = if self.val.is_empty() { found.into_iter().collect() } else { self.val.clone() };
+        let validation = match found {
+            Some(found) if self.val.is_empty() && self.val_split.is_none() => vec![found],
+            _ => self.val.clone(),
+        };
         let (training, _) = self.data_options.options(&train, None)?;
         let labels = self.val_labels.clone();
         let validation =
@@ -220,36 +234,52 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let options = arguments.options(&document, folder.clone())?;
     let (training, validation) = arguments.data()?;
     let plan = Plan::new(&document, options).map_err(|error| super::exit::of_training(error, &arguments.model))?;
+    let data_file = plan.check_save(&output)?;
+    if let Some(file) = data_file.filter(|file| file.exists() && !arguments.force) {
+        wrong_input!("{} exists; --force replaces it, -o names another model", file.display());
+    }
+    // before the data: reading them may take long
+    plan.find_runtime()?;
     let training = Samples::open(&training, plan.inputs())?;
-    let validation = validation.map(|options| Samples::open(&options, plan.inputs())).transpose()?;
+    let (training, validation) = match (arguments.val_split, validation) {
+        (Some(held), _) => held.of(&training).map(|(training, held)| (training, Some(held)))?,
+        (None, Some(options)) => (training, Some(Samples::open(&options, plan.inputs())?)),
+        (None, None) => (training, None),
+    };
     if arguments.force {
         begin_anew(&folder)?;
     }
     let told = Told::new(arguments.json, arguments.quiet, !arguments.no_progress);
     told.data(&plan, &training, validation.as_ref())?;
     let mut trainer = plan.start(training, validation)?;
-    warn_of(trainer.notes(), arguments.quiet)?;
+    warn(trainer.notes())?;
     let summary = train(&mut trainer, &told, arguments.epochs)?;
+    warn(skipped(&trainer).as_slice())?;
     if let Some(plot) = &arguments.plot {
         save_curves(plot, &arguments.model.display().to_string(), trainer.history())?;
     }
     if summary.end == End::Stopped {
         return Err(interrupted(&trainer, &folder).into());
     }
-    trainer.trained()?.save(&output, ExternalData::Copy)?;
-    told.end(&summary, &trainer, &output, &folder)
+    let data_file = trainer.save_trained(&output, ExternalData::Copy)?;
+    told.end(&summary, &trainer, &Written { model: &output, data: data_file.as_deref(), run_folder: &folder })?;
+    match document.metadata(METADATA_KEY) {
+        Some(_) => warn(&[stale(&output)]),
+        None => Ok(()),
+    }
 }
 
 /// Trains until the end, or until Ctrl-C.
 fn train(trainer: &mut Trainer, told: &Told, epochs: u64) -> anyhow::Result<Summary> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
+    let say = told.speaker();
     let handler = move || {
         if asked.swap(true, Ordering::SeqCst) {
             // asked twice: the last checkpoint is whole, whatever is being written now
             std::process::exit(i32::from(super::exit::INTERRUPTED));
         }
-        told::say("stopping after this step; Ctrl-C again ends at once");
+        say("stopping after this step; Ctrl-C again ends at once");
     };
     // a second handler in one process is a bug of the caller; training goes on without one
     let _ = ctrlc::set_handler(handler);
@@ -295,8 +325,28 @@ fn begin_anew(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn warn_of(notes: &[String], quiet: bool) -> anyhow::Result<()> {
-    if quiet { Ok(()) } else { warn(notes) }
+/// Steps that may be left out in float16 without a word: until the scale of the loss fits, and one in so many later.
+const FIRST: u64 = 16;
+const FEW: u64 = 20;
+
+/// Steps that changed nothing, where they are many.
+fn skipped(trainer: &Trainer) -> Option<String> {
+    let (skipped, steps) = (trainer.skipped_steps()?, trainer.history().last()?.step);
+    (skipped > FIRST + steps / FEW).then(|| {
+        format!(
+            "{skipped} of {steps} steps changed nothing, because a gradient was no number in float16; train with \
+             --precision f32 or a smaller learning rate"
+        )
+    })
+}
+
+/// What was fitted to the old parameters stays in the file, as everything that is not trained.
+fn stale(output: &Path) -> String {
+    let output = output.display();
+    format!(
+        "the calibration in {output} was fitted to the parameters from before training, and its thresholds do not fit the \
+         new ones; fit them anew: elonnx calibrate {output} --in-place --data PATH, with samples that were not trained on"
+    )
 }
 
 fn best_parser() -> impl clap::builder::TypedValueParser<Value = Best> {

@@ -49,7 +49,7 @@ impl Fit {
             spec.data_type,
             DataType::String | DataType::Undefined | DataType::Uint32 | DataType::Uint64 | DataType::Bfloat16
         ) {
-            let data_type = type_name(spec.data_type).to_owned();
+            let data_type = spec.data_type.name().to_owned();
             return Err(DataError::InputType { input: spec.name.clone(), data_type });
         }
         let arrangement = arrange(dims, spec, preprocessing.layout).map_err(|reason| DataError::Shape {
@@ -127,7 +127,7 @@ impl Fit {
                 path: self.path.clone(),
                 place: place(first, index, &self.arrangement.dims),
                 value: value.to_string(),
-                wanted: format!("input '{}', {},", self.input, type_name(wanted)),
+                wanted: format!("input '{}', {},", self.input, wanted.name()),
             }
         };
         let whole = whole.map_err(refuse)?;
@@ -171,7 +171,7 @@ fn affine(
             return Err(DataError::Preprocessing(format!(
                 "input '{}' takes {} elements as they are; scale, mean, std and invert are for float inputs",
                 spec.name,
-                type_name(spec.data_type)
+                spec.data_type.name()
             )));
         }
         return Ok(None);
@@ -248,27 +248,6 @@ impl Affine {
             DataType::Float16 => Values::F16(values.into_iter().map(f16::from_f32).collect()),
             _ => Values::F32(values),
         }
-    }
-}
-
-/// As NumPy and ONNX call it.
-fn type_name(data_type: DataType) -> &'static str {
-    match data_type {
-        DataType::Undefined => "untyped",
-        DataType::Float => "float32",
-        DataType::Uint8 => "uint8",
-        DataType::Int8 => "int8",
-        DataType::Uint16 => "uint16",
-        DataType::Int16 => "int16",
-        DataType::Int32 => "int32",
-        DataType::Int64 => "int64",
-        DataType::String => "string",
-        DataType::Bool => "bool",
-        DataType::Float16 => "float16",
-        DataType::Double => "float64",
-        DataType::Uint32 => "uint32",
-        DataType::Uint64 => "uint64",
-        DataType::Bfloat16 => "bfloat16",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -24,12 +25,14 @@ const MAPPED_FROM: u64 = 64 << 20;
 
 /// Samples at hand: arrays as their files have them (bytes stay bytes), mapped where the file is large and not compressed;
 /// pictures by name, decoded when their turn comes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Samples {
     inputs: Vec<InputSpec>,
     preprocessing: Preprocessing,
     /// With the index of the first sample of each.
-    parts: Vec<(usize, Held)>,
+    parts: Vec<(usize, Arc<Held>)>,
+    /// Which of them these are, where not all in their order.
+    chosen: Option<Vec<usize>>,
     count: usize,
     labels: Option<Vec<i64>>,
     classes: Vec<(i64, String)>,
@@ -66,6 +69,7 @@ impl Samples {
             inputs: inputs.to_vec(),
             preprocessing: options.preprocessing.clone(),
             parts: Vec::new(),
+            chosen: None,
             count: 0,
             labels: None,
             classes: Vec::new(),
@@ -95,6 +99,24 @@ impl Samples {
             samples.labels.iter_mut().for_each(|labels| labels.truncate(limit));
         }
         Ok(samples)
+    }
+
+    /// The samples at these places, in this order; places that hold none are left out. Nothing is read again or copied.
+    #[must_use]
+    pub fn choose(&self, places: &[usize]) -> Self {
+        let places: Vec<usize> = places.iter().copied().filter(|&place| place < self.count).collect();
+        let label = |&place: &usize| self.labels.as_ref().and_then(|labels| labels.get(place).copied());
+        Self {
+            labels: self.labels.as_ref().map(|_| places.iter().filter_map(label).collect()),
+            count: places.len(),
+            chosen: Some(places.iter().map(|&place| self.place(place)).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// Where a sample is among all that were opened.
+    fn place(&self, index: usize) -> usize {
+        self.chosen.as_ref().map_or(index, |chosen| chosen.get(index).copied().unwrap_or(usize::MAX))
     }
 
     /// Number of samples.
@@ -130,13 +152,13 @@ impl Samples {
     /// Whether making a batch takes work: pictures that are decoded.
     #[must_use]
     pub fn decodes(&self) -> bool {
-        self.parts.iter().any(|(_, held)| matches!(held, Held::Pictures { .. }))
+        self.parts.iter().any(|(_, held)| matches!(&**held, Held::Pictures { .. }))
     }
 
     /// Why they cannot be moved and mirrored; None where they can.
     #[must_use]
     pub fn refuses_shifts(&self) -> Option<String> {
-        let flat = self.parts.iter().find_map(|(_, held)| match held {
+        let flat = self.parts.iter().find_map(|(_, held)| match &**held {
             Held::Pictures { target, .. } => Some(target.dims()).filter(|dims| Grid::of(dims, None).is_none()),
             Held::Columns(columns) => match columns.as_slice() {
                 [Column::Raw { dims, .. }] => {
@@ -163,7 +185,8 @@ impl Samples {
             };
             let same = |&index: &usize| self.part_of(index).is_some_and(|(other, _)| other == first);
             let run = indices.iter().skip(from).take_while(|index| same(index)).count().max(1);
-            let rows: Vec<usize> = indices.iter().skip(from).take(run).map(|index| index - first).collect();
+            let rows: Vec<usize> =
+                indices.iter().skip(from).take(run).map(|&index| self.place(index) - first).collect();
             let shift_of = shift.map(|shift| move |place: usize| shift(from + place));
             let tensors = self.gather(held, &rows, shift_of.as_ref().map(|shift| shift as &dyn Fn(usize) -> Shift))?;
             match &mut batch {
@@ -177,8 +200,9 @@ impl Samples {
         Ok(Batch { inputs: batch.unwrap_or_default(), labels, names: None })
     }
 
-    /// The part that holds a sample, and the index of its first.
+    /// The part that holds a sample, and the place of its first.
     fn part_of(&self, index: usize) -> Option<(usize, &Held)> {
+        let index = self.place(index);
         let behind = self.parts.partition_point(|(first, _)| *first <= index);
         let (first, held) = self.parts.get(behind.checked_sub(1)?)?;
         Some((*first, held))
@@ -250,7 +274,7 @@ impl Samples {
     }
 
     fn push(&mut self, held: Held, count: usize) {
-        self.parts.push((self.count, held));
+        self.parts.push((self.count, Arc::new(held)));
         self.count += count;
     }
 

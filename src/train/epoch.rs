@@ -14,6 +14,7 @@ use super::session::{Given, Scalars};
 use super::trainer::{Event, Flow, Trainer};
 use super::{TrainError, files};
 use crate::data::{Batch, Samples};
+use crate::rewrite::Precision;
 
 /// Tells the seeds of dropout from other random numbers of the same seed.
 const DROPOUT: u64 = 0x0064_726f_706f_7574;
@@ -98,6 +99,10 @@ impl Trainer {
             let saved = match (&self.options.run_folder, self.standing.history.len()) {
                 (Some(folder), 1..) => format!("; the checkpoints in {} are from before", folder.display()),
                 _ => String::new(),
+            };
+            let saved = match self.step.signature.precision {
+                Precision::F16 => format!("; float16 ends at 65504, --precision f32 does not{saved}"),
+                _ => saved,
             };
             let (epoch, step) = (self.standing.epoch + 1, self.standing.step_of_epoch + 1);
             return Err(TrainError::NotFinite { loss, epoch, step, saved });

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::data::DataError;
 use crate::model::ModelError;
 use crate::report::ReportError;
+use crate::rewrite::Precision;
+use crate::rewrite::mixed_precision::low_name;
 use crate::rewrite::train_step::TrainStepError;
 
 /// Every variant says what, where and what to do.
@@ -33,6 +35,18 @@ pub enum TrainError {
         graph: &'static str,
         /// What it says.
         reason: String,
+    },
+    /// ONNX Runtime has no kernel for an operator in the precision that was asked for.
+    #[error(
+        "ONNX Runtime has no kernel for {operator} in {} on the CPU, where this command runs it. Train with --precision f32, \
+         or write the step with elonnx grad --precision {precision} and run it on a provider that has one, such as CUDA",
+        low_name(*precision)
+    )]
+    NoKernel {
+        /// The operator.
+        operator: String,
+        /// What was asked for.
+        precision: Precision,
     },
     /// ONNX Runtime stopped in the midst of a run.
     #[error("ONNX Runtime failed in the {graph}: {reason}")]

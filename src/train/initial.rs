@@ -1,10 +1,21 @@
-//! What parameters begin with: the model's own values.
+//! What parameters and state begin with.
 
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::tensors::type_of;
 use crate::model::proto::{AttributeProto, TensorProto};
 use crate::model::{DataType, Document, ModelError, TensorValue};
+use crate::rewrite::train_step::{Initial, StatePort};
+
+/// The little-endian elements that a state begins with; None where those are zeros.
+pub fn first_of(port: &StatePort) -> Result<Option<Bytes>, ModelError> {
+    let Initial::Value(value) = port.initial else { return Ok(None) };
+    let data_type = type_of(&port.data_type).unwrap_or(DataType::Float);
+    let count = port.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product();
+    let values = vec![value as f64; count];
+    elements(&TensorProto::raw(&port.name, data_type as i32, port.shape.clone(), &values)).map(Some)
+}
 
 /// The little-endian elements of an initializer or of a `Constant` node; None where there is neither.
 pub fn initial(document: &Document, name: &str) -> Result<Option<Bytes>, ModelError> {

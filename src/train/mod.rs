@@ -11,9 +11,12 @@ mod augment;
 mod checkpoint;
 mod epoch;
 mod error;
+mod frozen;
 mod history;
+mod hold_back;
 mod initial;
 mod keep;
+mod kernels;
 mod labels;
 mod loader;
 mod metrics;
@@ -31,6 +34,7 @@ mod trainer;
 
 pub use error::TrainError;
 pub use history::EpochRecord;
+pub use hold_back::HoldBack;
 pub use metrics::Measured;
 pub use options::{Augmentation, Best, ClassWeights, TrainerOptions};
 pub use plan::Plan;
@@ -38,6 +42,15 @@ pub use plot::save_curves;
 pub use schedule::{BonusWeight, Decay, Growth, LearningRate, Progress};
 pub use split::{Split, split};
 pub use trainer::{End, Event, Flow, Summary, Trainer};
+
+/// Reads a checkpoint as a run does that is resumed, and forgets it: what the fuzzer runs.
+///
+/// # Errors
+/// A file that is no whole checkpoint.
+#[doc(hidden)]
+pub fn read_checkpoint(path: &std::path::Path) -> Result<(), TrainError> {
+    checkpoint::Checkpoint::load(path).map(drop)
+}
 
 /// Files of a run folder.
 pub mod files {

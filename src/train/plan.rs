@@ -1,5 +1,8 @@
 //! A model made ready to be trained, before its data are known.
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
 use super::TrainError;
 use super::options::{ClassWeights, TrainerOptions};
 use super::schedule::BonusWeight;
@@ -9,6 +12,7 @@ use crate::data::{InputSpec, Samples};
 use crate::model::{DataType, Document};
 use crate::rewrite::optimizer::Optimizer;
 use crate::rewrite::train_step::{Size, TrainStep, eval_step, train_step};
+use crate::runtime;
 
 /// The training step of a model, and what it was made for.
 #[derive(Clone, Debug)]
@@ -64,6 +68,27 @@ impl Plan {
     #[must_use]
     pub fn fixed_batch(&self) -> Option<usize> {
         self.step.signature.data.iter().find_map(|port| port.shape.first().and_then(fixed))
+    }
+
+    /// Loads ONNX Runtime, which [`Self::start`] would do otherwise, after the data were read.
+    ///
+    /// # Errors
+    /// There is none, or not the one that the options name.
+    pub fn find_runtime(&self) -> Result<(), TrainError> {
+        let library = self.options.onnxruntime.as_deref();
+        runtime::environment(library).map(drop).map_err(TrainError::NoOnnxRuntime)
+    }
+
+    /// Whether [`Trainer::save_trained`] would refuse `path`, without writing anything; gives the data file that it would write
+    /// beside it, or replace, for a model whose parameters lie in one.
+    ///
+    /// # Errors
+    /// As [`Document::check_save_with_data`].
+    pub fn check_save(&self, path: impl AsRef<Path>) -> Result<Option<PathBuf>, TrainError> {
+        let signature = &self.step.signature;
+        let trained: HashSet<&str> =
+            signature.parameters.iter().chain(&signature.buffers).map(|port| port.name.as_str()).collect();
+        Ok(self.document.check_save_with_data(path, |name| trained.contains(name))?)
     }
 
     /// The validation graph.

@@ -10,12 +10,14 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, Session};
-use ort::value::DynTensor;
+use ort::value::{DynTensor, DynValue};
 
-use super::TrainError;
+use super::frozen::frozen;
 use super::tensors::{bytes_of, floats, set_bytes, set_values, type_of, type_of_values, zeros};
+use super::{TrainError, kernels};
 use crate::data::Batch;
 use crate::model::{DataType, Document};
+use crate::rewrite::Precision;
 use crate::rewrite::train_step::Signature;
 use crate::runtime::{self, WithElonnx};
 
@@ -86,6 +88,7 @@ pub struct Sessions {
     class_weights: Option<DynTensor>,
     training: Bound,
     validation: Option<Bound>,
+    notes: Vec<String>,
 }
 
 impl Sessions {
@@ -102,6 +105,7 @@ impl Sessions {
         let slots = slots(signature).map_err(refused)?;
         let set = || slots.iter().map(|slot| zeros(slot.data_type, &slot.dims)).collect::<Result<Vec<_>, _>>();
         let scalar = |data_type| zeros(data_type, &[]);
+        let (training, note) = Bound::training(&environment, step, threads, signature.precision)?;
         Ok(Self {
             sets: [set().map_err(refused)?, set().map_err(refused)?],
             newest: 0,
@@ -110,11 +114,17 @@ impl Sessions {
             seed: scalar(DataType::Int64).map_err(refused)?,
             bonus_weight: scalar(DataType::Float).map_err(refused)?,
             class_weights: None,
-            training: Bound::new(&environment, step, threads, STEP)?,
-            validation: validation.map(|graph| Bound::new(&environment, graph, threads, VALIDATION)).transpose()?,
+            training,
+            validation: validation.map(|graph| Bound::validation(&environment, graph, threads)).transpose()?,
+            notes: note.into_iter().collect(),
             slots,
             signature: signature.clone(),
         })
+    }
+
+    /// What ONNX Runtime does otherwise than asked for, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The weight of each class, for steps that have it as an input.
@@ -226,23 +236,49 @@ impl Numbers<'_> {
     }
 }
 
+/// A session; ONNX Runtime writes what it makes of the graph to `optimized`, where that is given.
+fn load(
+    environment: &Environment,
+    graph: &Document,
+    frozen: Vec<(String, DynValue)>,
+    threads: usize,
+    optimized: Option<&Path>,
+) -> ort::Result<Session> {
+    let builder = Session::builder(environment)?;
+    let builder = builder.with_intra_threads(threads.max(1))?;
+    let mut builder = builder.with_log_level(LogLevel::Error)?;
+    if let Some(path) = optimized {
+        builder = builder.with_optimized_model_path(path)?;
+    }
+    let mut builder = builder.with_elonnx()?;
+    for (name, tensor) in frozen {
+        builder = builder.with_external_initializer(name, tensor)?;
+    }
+    builder.commit_from_memory(&graph.to_bytes())
+}
+
 impl Bound {
-    fn new(
+    /// The training step, and what the user should know of how it is run.
+    fn training(
         environment: &Environment,
         graph: &Document,
         threads: usize,
-        name: &'static str,
-    ) -> Result<Self, TrainError> {
-        let refused = |reason: String| TrainError::Refused { graph: name, reason };
-        let load = || -> ort::Result<Session> {
-            let builder = Session::builder(environment)?;
-            let builder = builder.with_intra_threads(threads.max(1))?;
-            let builder = builder.with_log_level(LogLevel::Error)?;
-            let mut builder = builder.with_elonnx()?;
-            builder.commit_from_memory(&graph.to_bytes())
-        };
-        let session = load().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { session, graph: name, batches: Vec::new() })
+        precision: Precision,
+    ) -> Result<(Self, Option<String>), TrainError> {
+        let optimized = kernels::place_for(graph, precision);
+        let optimized = optimized.as_ref().map(|file| file.path());
+        let frozen = frozen(graph).map_err(|reason| TrainError::Refused { graph: STEP, reason })?;
+        let session = load(environment, graph, frozen, threads, optimized);
+        let session = session.map_err(|error| kernels::refused(STEP, error.to_string(), precision))?;
+        let note = optimized.and_then(|path| kernels::about(path, precision));
+        Ok((Self { session, graph: STEP, batches: Vec::new() }, note))
+    }
+
+    fn validation(environment: &Environment, graph: &Document, threads: usize) -> Result<Self, TrainError> {
+        let refused = |error: ort::Error| TrainError::Refused { graph: VALIDATION, reason: error.to_string() };
+        let frozen = frozen(graph).map_err(|reason| TrainError::Refused { graph: VALIDATION, reason })?;
+        let session = load(environment, graph, frozen, threads, None).map_err(refused)?;
+        Ok(Self { session, graph: VALIDATION, batches: Vec::new() })
     }
 
     /// Runs a batch with the tensors of set `from`; what a step updates goes to the other set.

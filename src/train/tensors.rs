@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use ort::memory::Allocator;
-use ort::value::{DynTensor, DynValue, TensorElementType};
+use ort::value::{DynTensor, DynValue, Tensor, TensorElementType};
 
 use crate::data::Values;
 use crate::model::DataType;
@@ -107,6 +107,19 @@ pub fn set_bytes(tensor: &mut DynTensor, data_type: DataType, bytes: &[u8]) -> R
         }
     })
     .ok_or_else(|| format!("elements of type {data_type:?} cannot be set"))
+}
+
+/// A tensor over memory of ours, with little-endian elements: ONNX Runtime takes no other in the place of an initializer.
+pub fn owned(data_type: DataType, dims: Vec<usize>, bytes: &[u8]) -> Result<DynValue, String> {
+    with_type!(data_type, T, {
+        let (elements, rest) = bytes.as_chunks::<{ size_of::<T>() }>();
+        if !rest.is_empty() {
+            return Err(format!("{} bytes do not make elements of type {data_type:?}", bytes.len()));
+        }
+        let elements: Vec<T> = elements.iter().map(|bytes| <T>::from_le_bytes(*bytes)).collect();
+        Tensor::from_array((dims, elements)).map(Tensor::into_dyn).map_err(|error| error.to_string())
+    })
+    .ok_or_else(|| format!("elements of type {data_type:?} in a file of their own cannot be read"))?
 }
 
 /// The little-endian elements of a tensor.

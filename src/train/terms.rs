@@ -25,6 +25,7 @@ pub fn terms(
     add("freeze", format!("{:?}", step.freeze));
     add("train-only", format!("{:?}", step.train_only));
     add("freeze-batch-norm", step.freeze_batch_norm.to_string());
+    add("precision", step.precision.to_string());
     add("batch-size", options.batch.to_string());
     add("seed", options.seed.to_string());
     add("learning rate", json(&options.learning_rate));

@@ -1,13 +1,14 @@
 //! The loop.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::checkpoint::Standing;
 use super::history::EpochRecord;
-use super::initial::initial;
+use super::initial::{first_of, initial};
 use super::labels::{check_labels, class_weights};
 use super::metrics::Measured;
 use super::options::TrainerOptions;
@@ -17,7 +18,7 @@ use super::session::Sessions;
 use super::terms::terms;
 use super::{TrainError, files};
 use crate::data::Samples;
-use crate::model::Document;
+use crate::model::{Document, ExternalData};
 use crate::rewrite::train_step::{TrainStep, trained};
 
 /// What happens, told while it happens.
@@ -137,6 +138,7 @@ impl Trainer {
         let library = options.onnxruntime.as_deref();
         let mut sessions =
             Sessions::new(&step.document, &step.signature, evaluation.as_ref(), options.threads, library)?;
+        notes.extend(sessions.notes().iter().cloned());
         if let Some(weights) = weights {
             sessions.set_class_weights(&weights)?;
         }
@@ -172,6 +174,11 @@ impl Trainer {
                 self.sessions.set(&port.name, &bytes)?;
             }
         }
+        for port in &self.step.signature.state {
+            if let Some(bytes) = first_of(port)? {
+                self.sessions.set(&port.name, &bytes)?;
+            }
+        }
         Ok(())
     }
 
@@ -200,6 +207,16 @@ impl Trainer {
         self.order.batches() as u64
     }
 
+    /// Steps that were left out because a gradient was no number in float16; None in other precisions. Some in the
+    /// beginning are usual, until the scale of the loss fits.
+    #[must_use]
+    pub fn skipped_steps(&self) -> Option<u64> {
+        let state = &self.step.signature.state;
+        let port = state.iter().find(|port| port.kind == "skipped_steps" && port.parameter.is_none())?;
+        let bytes = self.sessions.get(&port.name).ok()?;
+        u64::try_from(i64::from_le_bytes(bytes.try_into().ok()?)).ok()
+    }
+
     /// Trains what is left of the epochs; `tell` hears what happens and may ask to stop.
     ///
     /// # Errors
@@ -223,26 +240,46 @@ impl Trainer {
         Ok(Summary { end, epochs: self.standing.epoch, best_epoch })
     }
 
-    /// The model with the parameters of the best epoch, or the newest where no epoch is done.
+    /// The model with the parameters of the best epoch, or the newest where no epoch is done. Parameters that lay in a
+    /// file beside the model are in the model now; [`Self::save_trained`] keeps them in a file.
     ///
     /// # Errors
     /// Values that do not fit the model: never, unless it was changed.
     pub fn trained(&self) -> Result<Document, TrainError> {
-        let newest;
-        let values = match &self.best {
-            Some(best) => best,
-            None => {
-                newest = self.values()?;
-                &newest
-            }
-        };
+        let values = self.learnt()?;
         Ok(trained(&self.document, |name| values.get(name).cloned())?)
+    }
+
+    /// Writes the model with the parameters of the best epoch, or the newest where no epoch is done. Parameters that lay
+    /// in a file beside the model lie in one beside the new model, which is given: see [`Document::save_with_data`].
+    ///
+    /// # Errors
+    /// As [`Document::save_with_data`].
+    pub fn save_trained(&self, path: impl AsRef<Path>, external: ExternalData) -> Result<Option<PathBuf>, TrainError> {
+        let (outside, inside): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.learnt()?.into_owned().into_iter().partition(|(name, _)| lies_outside(&self.document, name));
+        let document = trained(&self.document, |name| inside.get(name).cloned())?;
+        Ok(document.save_with_data(path, &outside, external)?)
+    }
+
+    /// Parameters and buffers of the best epoch, or the newest.
+    fn learnt(&self) -> Result<Cow<'_, BTreeMap<String, Bytes>>, TrainError> {
+        match &self.best {
+            Some(best) => Ok(Cow::Borrowed(best)),
+            None => self.values().map(Cow::Owned),
+        }
     }
 
     fn out_of_patience(&self) -> bool {
         let Some((patience, (best, _))) = self.options.patience.zip(self.standing.best) else { return false };
         self.standing.epoch.saturating_sub(best) > patience.saturating_sub(1)
     }
+}
+
+/// Whether the elements of an initializer lie in a file beside the model.
+pub(super) fn lies_outside(document: &Document, name: &str) -> bool {
+    let mut initializers = document.graph().initializers().iter();
+    initializers.any(|initializer| initializer.name() == name && initializer.external().is_some())
 }
 
 /// A run folder either holds the run to resume, or none.

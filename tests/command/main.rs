@@ -5,6 +5,8 @@ mod calibrate;
 mod desk;
 mod doctor_cuda;
 mod evaluate;
+#[path = "../libraries/mod.rs"]
+mod libraries;
 mod rewriting;
 mod score;
 mod train;

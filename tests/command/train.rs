@@ -1,29 +1,13 @@
 //! `elonnx train`. Needs a libonnxruntime, as tests/train does; without, the tests say so and check less.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use elonnx::runtime::library::library_in;
+use elonnx::model::Document;
 
 use super::desk::{Desk, Run};
-
-/// The newest library there is.
-fn library(test: &str) -> Option<PathBuf> {
-    let folders = |path: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(path).map(|d| d.filter_map(|e| Some(e.ok()?.path())).collect()).unwrap_or_default()
-    };
-    let mut environments = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/envs"));
-    environments.sort();
-    let installed = environments.iter().flat_map(|environment| folders(&environment.join("lib")));
-    let mut found: Vec<PathBuf> =
-        installed.filter_map(|python| library_in(&python.join("site-packages/onnxruntime/capi"))).collect();
-    found.extend(std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
-    if found.is_empty() {
-        println!("SKIPPED {test}: needs a libonnxruntime; set ORT_DYLIB_PATH or run tools/python_envs");
-    }
-    found.pop()
-}
+use super::libraries::library;
 
 /// A folder with `model.onnx`, a 16-8-10 MLP, and `data.csv`, whose class is the largest of ten features.
 fn desk() -> Desk {
@@ -81,20 +65,106 @@ fn a_model_is_trained() {
 }
 
 #[test]
+fn a_model_with_its_parameters_in_a_file_is_trained() {
+    let Some(library) = library("a_model_with_its_parameters_in_a_file_is_trained") else { return };
+    let desk = desk();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx_models/external_data");
+    for file in ["model.onnx", "external_data.bin"] {
+        desk.write(file, &std::fs::read(source.join(file)).unwrap());
+    }
+    let features = |count: usize| (0..count).map(|feature| format!(",{feature}")).collect::<String>();
+    desk.write("data.csv", format!("label{}\n3{}\n", features(32), features(32)).as_bytes());
+    let run = |line: &str| Run::of(&mut train(&desk, &library, line));
+    let told = run("--epochs 1 -o trained.onnx").ends(0);
+    assert!(told.stderr.contains("trained.onnx.data"), "{}", told.stderr);
+    // the data file is in the way even where its model is gone
+    std::fs::remove_file(desk.path("trained.onnx")).unwrap();
+    let again = "--epochs 1 -o trained.onnx --run-dir again";
+    run(again).ends(2).tells(&["trained.onnx.data exists", "--force"]);
+    let events = run(&format!("{again} --force --json")).ends(0).lines();
+    assert_eq!(events.last().unwrap()["data_file"], "trained.onnx.data");
+    assert!(desk.read("trained.onnx").len() < desk.read("trained.onnx.data").len());
+}
+
+#[test]
+fn samples_are_held_back() {
+    let Some(library) = library("samples_are_held_back") else { return };
+    let desk = desk();
+    let run = |line: &str| Run::of(&mut train(&desk, &library, &format!("--epochs 1 -o trained.onnx {line}")));
+    let events = run("--val-split 0.2 --json").ends(0).lines();
+    assert_eq!((&events[1]["train"]["samples"], &events[1]["validation"]["samples"]), (&160.into(), &40.into()));
+    run("--force --val-split 200").ends(2).tells(&["200 of 200 samples cannot be held back"]);
+    run("--force --val-split 1.5").ends(2).says(&["1.5", "neither a number of samples"]);
+    run("--force --val-split 5 --val data.csv").ends(2).says(&["cannot be used with"]);
+}
+
+#[test]
+fn a_calibration_that_no_longer_fits_is_told() {
+    let Some(library) = library("a_calibration_that_no_longer_fits_is_told") else { return };
+    let desk = desk();
+    desk.run("calibrate model.onnx --in-place --data data.csv").ends(0);
+    let calibration =
+        |file: &str| Document::open(desk.path(file)).unwrap().metadata("elonnx.calibration").unwrap().to_owned();
+    let run = |line: &str| Run::of(&mut train(&desk, &library, &format!("--epochs 1 -o trained.onnx {line}"))).ends(0);
+    let told = run("");
+    assert_eq!(told.stderr.matches("warning:").count(), 1, "{}", told.stderr);
+    assert!(told.stderr.contains("elonnx calibrate trained.onnx --in-place"), "{}", told.stderr);
+    // warnings are told in any case, and the file is what it would be without
+    assert!(run("--force --quiet").stderr.contains("fit them anew"));
+    assert_eq!(calibration("trained.onnx"), calibration("model.onnx"));
+}
+
+#[test]
 fn mistakes_are_told_before_anything_is_trained() {
     let desk = desk();
     desk.write("high.csv", format!("label{}\n12{}\n", ",x".repeat(16), ",0".repeat(16)).as_bytes());
     desk.write("bare.csv", format!("a{}\n", ",0".repeat(15)).as_bytes());
-    let run = |data: &str, line: &str| desk.run(&format!("train model.onnx --data {data} {line}"));
+    let told = |data: &str, line: &str| desk.run(&format!("train model.onnx --data {data} {line}"));
+    told("data.csv", "--momentum 0.5").ends(2).says(&["--momentum is nothing that adamw knows"]);
+    told("data.csv", "--plot curves.pdf").ends(2).says(&["curves.pdf"]);
+    told("data.csv", "--freeze *nothing*").ends(2).tells(&["*nothing*", "matches no parameter"]);
+    // nothing is read before the library is there
+    desk.write("no_library.so", b"text");
+    told("high.csv", "--onnxruntime no_library.so").ends(1).says(&["no_library.so (from --onnxruntime)"]);
+    let mut named = desk.command("train model.onnx --data high.csv");
+    Run::of(named.env("ORT_DYLIB_PATH", "no_library.so")).ends(1).says(&["no_library.so (from ORT_DYLIB_PATH)"]);
+
+    let Some(library) = library("mistakes_are_told_before_anything_is_trained") else { return };
+    let run = |data: &str, line: &str| {
+        let line = format!("train model.onnx --data {data} {line}");
+        Run::of(desk.command(&line).arg("--onnxruntime").arg(&library))
+    };
     run("high.csv", "").ends(2).tells(&["the label of sample 0 of the training data is 12", "from 0 to 9"]);
     run("none.csv", "").ends(2).says(&["there is no none.csv"]);
-    run("data.csv", "--momentum 0.5").ends(2).says(&["--momentum is nothing that adamw knows"]);
-    run("data.csv", "--plot curves.pdf").ends(2).says(&["curves.pdf"]);
-    run("data.csv", "--freeze *nothing*").ends(2).tells(&["*nothing*", "matches no parameter"]);
     run("data.csv", "--resume").ends(2).tells(&["nothing to resume"]);
     desk.write("empty.csv", b"");
     run("empty.csv", "").ends(2).tells(&["empty.csv holds no samples"]);
     assert!(!desk.path("model.trained.onnx").exists());
+}
+
+#[test]
+fn precisions_that_the_runtime_lacks_are_told() {
+    let desk = desk();
+    desk.run("train model.onnx --data data.csv --precision fp8")
+        .ends(2)
+        .says(&["invalid value 'fp8'", "f32, f16, bf16"]);
+    let Some(library) = library("precisions_that_the_runtime_lacks_are_told") else { return };
+    let run = |line: &str| Run::of(&mut train(&desk, &library, line));
+    let half = run("--epochs 2 --precision f16 -o half.onnx").ends(0);
+    // on a CPU with kernels in float16 there is nothing to tell
+    if !half.stderr.is_empty() {
+        let told: Vec<&str> = half.stderr.split_whitespace().collect();
+        assert!(told.join(" ").contains("no kernel in float16"), "{}", half.stderr);
+    }
+    // the trained model is the inference model in float32
+    assert_eq!(desk.read("half.onnx").len(), desk.read("model.onnx").len());
+    let brain = run("--epochs 1 --precision bf16 -o brain.onnx");
+    if !desk.path("brain.onnx").exists() {
+        let brain = brain.ends(1);
+        let told: Vec<&str> = brain.stderr.split_whitespace().collect();
+        assert!(told.join(" ").contains("no kernel for Gemm in bfloat16"), "{}", brain.stderr);
+        brain.tells(&["--precision f32", "CUDA"]);
+    }
 }
 
 #[cfg(unix)]

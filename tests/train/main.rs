@@ -4,35 +4,21 @@
 //! nothing.
 
 mod killed;
+#[path = "../libraries/mod.rs"]
+mod libraries;
+mod precision;
 mod stories;
 
 use std::path::{Path, PathBuf};
 
 use elonnx::data::{Options, Samples};
 use elonnx::model::Document;
-use elonnx::runtime::library::library_in;
 use elonnx::train::{LearningRate, Plan, TrainError, Trainer, TrainerOptions};
+use libraries::library;
 
 /// Features and classes of the small network.
 const FEATURES: usize = 16;
 const CLASSES: usize = 10;
-
-/// The newest library there is.
-fn library(test: &str) -> Option<PathBuf> {
-    let folders = |path: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(path).map(|d| d.filter_map(|e| Some(e.ok()?.path())).collect()).unwrap_or_default()
-    };
-    let mut environments = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/envs"));
-    environments.sort();
-    let installed = environments.iter().flat_map(|environment| folders(&environment.join("lib")));
-    let mut found: Vec<PathBuf> =
-        installed.filter_map(|python| library_in(&python.join("site-packages/onnxruntime/capi"))).collect();
-    found.extend(std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from));
-    if found.is_empty() {
-        println!("SKIPPED {test}: needs a libonnxruntime; set ORT_DYLIB_PATH or run tools/python_envs");
-    }
-    found.pop()
-}
 
 /// A 16-8-10 MLP.
 fn network() -> Document {
@@ -40,16 +26,16 @@ fn network() -> Document {
 }
 
 /// Points around a centre for each class, as a CSV file.
-fn clusters(folder: &Path, name: &str, rows: usize, seed: u64) -> PathBuf {
+fn clusters(folder: &Path, name: &str, features: usize, rows: usize, seed: u64) -> PathBuf {
     let mut centres = fastrand::Rng::with_seed(1);
-    let centres: Vec<f64> = (0..CLASSES * FEATURES).map(|_| centres.f64() * 4.0 - 2.0).collect();
+    let centres: Vec<f64> = (0..CLASSES * features).map(|_| centres.f64() * 4.0 - 2.0).collect();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = String::from("label");
-    text.extend((0..FEATURES).map(|feature| format!(",x{feature}")));
+    text.extend((0..features).map(|feature| format!(",x{feature}")));
     for row in 0..rows {
         let class = row % CLASSES;
         text += &format!("\n{class}");
-        let centre = &centres[class * FEATURES..(class + 1) * FEATURES];
+        let centre = &centres[class * features..(class + 1) * features];
         text.extend(centre.iter().map(|centre| format!(",{}", centre + random.f64() - 0.5)));
     }
     let path = folder.join(name);
@@ -73,7 +59,7 @@ fn options(library: PathBuf) -> TrainerOptions {
 fn trainer(folder: &Path, options: TrainerOptions) -> Result<Trainer, TrainError> {
     let plan = Plan::new(&network(), options)?;
     let open = |name: &str, rows, seed| {
-        let path = clusters(folder, name, rows, seed);
+        let path = clusters(folder, name, FEATURES, rows, seed);
         Samples::open(&Options { paths: vec![path], ..Options::default() }, plan.inputs()).unwrap()
     };
     let (training, validation) = (open("train.csv", 300, 2), open("val.csv", 100, 3));

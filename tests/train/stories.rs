@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use elonnx::data::{Options, Samples};
 use elonnx::loss::EncouragingLoss;
-use elonnx::model::Document;
+use elonnx::model::{Document, ExternalData, Initializer};
 use elonnx::rewrite::optimizer::Optimizer;
 use elonnx::train::{
-    Best, ClassWeights, Decay, End, Event, Flow, Growth, LearningRate, TrainError, Trainer, TrainerOptions, files,
+    Best, ClassWeights, Decay, End, Event, Flow, Growth, LearningRate, Plan, TrainError, Trainer, TrainerOptions, files,
 };
 
-use super::{library, network, options, trainer};
+use super::{FEATURES, clusters, library, network, options, trainer};
 
 fn run(trainer: &mut Trainer) -> End {
     trainer.run(|_| Flow::Continue).unwrap().end
@@ -188,4 +189,56 @@ fn a_loss_that_is_no_number_ends_the_run() {
     let error = trainer.run(|_| Flow::Continue).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { epoch: 1, .. }), "{error}");
     assert!(error.to_string().contains("smaller learning rate"), "{error}");
+}
+
+/// A folder with a model whose weights, but not its biases, lie in a file beside it, and data for it.
+fn outside(folder: &Path) -> (Document, Vec<String>) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx_models/external_data");
+    for file in ["model.onnx", "external_data.bin"] {
+        std::fs::copy(source.join(file), folder.join(file)).unwrap();
+    }
+    let document = Document::open(folder.join("model.onnx")).unwrap();
+    let external = document.graph().initializers().iter().filter(|one| one.external().is_some());
+    let names = external.map(|one| one.name().to_owned()).collect();
+    (document, names)
+}
+
+#[test]
+fn parameters_in_a_file_stay_in_a_file() {
+    let Some(library) = library("parameters_in_a_file_stay_in_a_file") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (document, names) = outside(folder.path());
+    assert_eq!(names, ["fc1.weight", "fc2.weight"]);
+    let values = |document: &Document| -> Vec<Vec<f32>> {
+        let tensors = document.graph().initializers().iter().map(|one| document.tensor(one).unwrap());
+        tensors.map(|tensor| tensor.floats().unwrap()).collect()
+    };
+    let before = values(&document);
+    // all of them, and with one that stays where it is
+    for (freeze, trained) in [(None, [true; 4]), (Some("fc1.weight"), [false, true, true, true])] {
+        let mut options = TrainerOptions { epochs: 2, ..options(library.clone()) };
+        options.step.freeze = freeze.map(str::to_owned).into_iter().collect();
+        let plan = Plan::new(&document, options).unwrap();
+        let path = folder.path().join("trained.onnx");
+        assert_eq!(plan.check_save(&path).unwrap(), Some(folder.path().join("trained.onnx.data")));
+        let data = clusters(folder.path(), "train.csv", 2 * FEATURES, 100, 2);
+        let samples = Samples::open(&Options { paths: vec![data], ..Options::default() }, plan.inputs()).unwrap();
+        let mut trainer = plan.start(samples, None).unwrap();
+        run(&mut trainer);
+        let file = trainer.save_trained(&path, ExternalData::Copy).unwrap();
+        assert_eq!(file, Some(folder.path().join("trained.onnx.data")));
+        let saved = Document::open(&path).unwrap();
+        for ((old, new), trained) in
+            document.graph().initializers().iter().zip(saved.graph().initializers()).zip(trained)
+        {
+            assert_eq!((old.name(), old.dims()), (new.name(), new.dims()));
+            let place = |one: &Initializer| one.external().map(|reference| reference.location.clone());
+            let moved = old.external().filter(|_| trained).map(|_| "trained.onnx.data".into());
+            assert_eq!(place(new), moved.or(place(old)), "{}", old.name());
+        }
+        let after = values(&saved);
+        assert_eq!(after, values(&trainer.trained().unwrap()));
+        assert_eq!(before.iter().zip(&after).map(|(old, new)| old != new).collect::<Vec<_>>(), trained);
+        assert_eq!(values(&document), before);
+    }
 }

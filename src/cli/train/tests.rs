@@ -60,3 +60,11 @@ fn what_does_not_go_together_is_told() {
     }
     assert!(parse("--batch 3").unwrap().data().unwrap_err().to_string().contains("--batch-size"));
 }
+
+#[test]
+fn samples_held_back_are_a_number_or_a_share() {
+    let parsed = |line: &str| parse(line).map(|arguments| arguments.val_split);
+    assert_eq!(parsed("--val-split 5000").unwrap(), Some(HoldBack::Count(5000)));
+    assert_eq!(parsed("--val-split 0.1").unwrap(), Some(HoldBack::Share(0.1)));
+    assert!(parsed("--val-split 1.5").is_err() && parsed("--val-split 5 --val x").is_err());
+}

@@ -1,8 +1,9 @@
 //! What people and programs see of a run.
 
+use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -17,29 +18,48 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// What a run leaves.
+pub struct Written<'a> {
+    /// The trained model.
+    pub model: &'a Path,
+    /// Its parameters, where they are in a file beside it.
+    pub data: Option<&'a Path>,
+    /// Checkpoints and measures.
+    pub run_folder: &'a Path,
+}
+
 /// Lines for people or JSON lines, and a bar where somebody looks at it.
 pub struct Told {
     json: bool,
     quiet: bool,
     bar: ProgressBar,
+    /// When the first step was made that is told of, and how many of the run were done then.
+    begun: Cell<Option<(Instant, u64)>>,
+    /// What the bar says of the time that is left.
+    left: RefCell<String>,
 }
 
 impl Told {
     /// JSON lines, nothing, or lines for people; with a bar on a terminal.
     pub fn new(json: bool, quiet: bool, bar: bool) -> Self {
+        // nothing moves it but what happens: a bar that ticks would be drawn between the lines of the page
         let bar = if bar && !quiet && !json && std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(0);
-            let template = "{prefix} {wide_bar} {pos}/{len}  {msg}  {eta} left";
             // a template that does not parse would be a bug that hides nothing but the bar
-            if let Ok(style) = ProgressStyle::with_template(template) {
+            if let Ok(style) = ProgressStyle::with_template("{prefix:>7} {wide_bar}  {msg}") {
                 bar.set_style(style);
             }
-            bar.enable_steady_tick(Duration::from_millis(200));
             bar
         } else {
             ProgressBar::hidden()
         };
-        Self { json, quiet, bar }
+        Self { json, quiet, bar, begun: Cell::new(None), left: RefCell::default() }
+    }
+
+    /// Says a line on standard error, from any thread, and does not write into the bar.
+    pub fn speaker(&self) -> impl Fn(&str) + Send + 'static {
+        let bar = self.bar.clone();
+        move |text| bar.suspend(|| say(text))
     }
 
     /// What is trained, on what.
@@ -82,19 +102,22 @@ impl Told {
     pub fn progress(&self, event: &Event<'_>, epochs: u64) {
         match event {
             Event::Step { epoch, done, steps, measured, examples_per_second } => {
+                let (now, all) = (epoch.saturating_sub(1) * steps + done, epochs * steps);
+                let (start, first) = self.begun.get().unwrap_or((Instant::now(), now));
+                self.begun.set(Some((start, first)));
+                if now > first {
+                    let per_step = start.elapsed().as_secs_f64() / (now - first) as f64;
+                    self.left.replace(left(per_step * all.saturating_sub(now) as f64));
+                }
                 self.bar.set_prefix(format!("{epoch}/{epochs}"));
                 self.bar.set_length(*steps);
                 self.bar.set_position(*done);
-                let Measured { loss, accuracy, margin, .. } = measured;
-                let accuracy = accuracy * 100.0;
-                self.bar.set_message(format!(
-                    "loss {loss:.4} {accuracy:.2} % margin {margin:.2} {examples_per_second:.0}/s"
-                ));
+                self.bar.set_message(moving(measured, *examples_per_second, &self.left.borrow()));
             }
             Event::Validation { done, batches } => {
                 self.bar.set_length(*batches);
                 self.bar.set_position(*done);
-                self.bar.set_message("validation");
+                self.bar.set_message(format!("{:MOVING$}{}", "validation", self.left.borrow()));
             }
             _ => {}
         }
@@ -122,7 +145,8 @@ impl Told {
     }
 
     /// The run is over, the model is written.
-    pub fn end(&self, summary: &Summary, trainer: &Trainer, output: &Path, folder: &Path) -> anyhow::Result<()> {
+    pub fn end(&self, summary: &Summary, trainer: &Trainer, written: &Written<'_>) -> anyhow::Result<()> {
+        let Written { model, data, run_folder } = written;
         let best = summary.best_epoch.and_then(|best| trainer.history().iter().find(|record| record.epoch == best));
         if self.json {
             let end = match summary.end {
@@ -131,14 +155,14 @@ impl Told {
                 End::Finished => "finished",
             };
             let object = json!({ "event": "end", "end": end, "epochs_done": summary.epochs, "best": best,
-                "output": output, "run_folder": folder });
+                "output": model, "data_file": data, "run_folder": run_folder });
             return print(&format!("{object}\n"));
         }
         if self.quiet {
             return Ok(());
         }
+        say("");
         let mut page = Page::for_stderr();
-        page.blank();
         if summary.end == End::OutOfPatience {
             page.paragraph("No better score for as long as --patience lasts.");
         }
@@ -146,8 +170,11 @@ impl Told {
             let measured = record.validation.unwrap_or(record.train);
             format!(" with the parameters of epoch {}, accuracy {:.2} %", record.epoch, measured.accuracy * 100.0)
         });
-        page.paragraph(&format!("Written to {}{best}", output.display()));
-        page.paragraph(&format!("Checkpoints and metrics.json are in {}", folder.display()));
+        page.paragraph(&format!("Written to {}{best}", model.display()));
+        if let Some(data) = data {
+            page.paragraph(&format!("The parameters are in {}, as they were in a file of their own", data.display()));
+        }
+        page.paragraph(&format!("Checkpoints and metrics.json are in {}", run_folder.display()));
         page.print()
     }
 }
@@ -156,6 +183,25 @@ const HEAD: &str = concat!(
     "        ----------- training -----------  ---------- validation ----------\n",
     "  epoch     loss    acc  margin   energy      loss    acc  margin   energy  time"
 );
+
+/// Columns of what moves beside the bar, without the time that is left.
+const MOVING: usize = 49;
+
+/// In columns that stay where they are; the bar has the rest.
+fn moving(measured: &Measured, examples_per_second: f64, left: &str) -> String {
+    let Measured { loss, accuracy, margin, .. } = measured;
+    let accuracy = accuracy * 100.0;
+    let text = format!("loss {loss:7.4}  acc {accuracy:6.2}  margin {margin:6.2}  {examples_per_second:6.0}/s");
+    format!("{text:MOVING$}{left}")
+}
+
+/// " 12s left", "4:05 left" or "2h05 left".
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run")]
+fn left(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    let time = if whole < 60 { format!("{whole}s") } else { clock(whole) };
+    format!("{time:>5} left")
+}
 
 /// Within 80 columns; a star marks the best so far.
 fn line(record: &EpochRecord, epochs: u64) -> String {
@@ -173,10 +219,14 @@ fn line(record: &EpochRecord, epochs: u64) -> String {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of an epoch")]
 fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..100 => format!("{seconds:.1}"),
-        100..3600 => format!("{}:{:02}", whole / 60, whole % 60),
-        _ => format!("{}h{:02}", whole / 3600, whole / 60 % 60),
+    if whole < 100 { format!("{seconds:.1}") } else { clock(whole) }
+}
+
+/// "4:05" or "2h05".
+fn clock(seconds: u64) -> String {
+    match seconds {
+        0..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -202,10 +252,18 @@ mod tests {
         record.validation = None;
         assert!(line(&record, 300).chars().count() <= 80);
         assert!(HEAD.lines().all(|line| line.chars().count() <= 80));
+        // what moves has one width, and leaves room for a bar
+        let measured = Measured { loss: -2.3456, margin: -12.34, ..measured };
+        let nothing = Measured { loss: 0.0, accuracy: 0.0, margin: 0.0, ..measured };
+        let widths = [(measured, 123_456.7, 59.6), (nothing, 0.0, 0.0)]
+            .map(|(measured, rate, seconds)| moving(&measured, rate, &left(seconds)).chars().count());
+        assert_eq!(widths, [MOVING + 10; 2]);
+        assert!("100/100 ##########  ".len() + widths[0] <= 80);
     }
 
     #[test]
     fn durations() {
         assert_eq!((duration(3.25), duration(245.0), duration(7500.0)), ("3.2".into(), "4:05".into(), "2h05".into()));
+        assert_eq!([left(0.4), left(59.6), left(7500.0)], ["   0s left", " 1:00 left", " 2h05 left"]);
     }
 }
