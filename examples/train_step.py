@@ -11,11 +11,12 @@ model, step_file = onnx.load(sys.argv[1]), sys.argv[2]
 signature = json.loads(pathlib.Path(step_file).with_suffix(".json").read_text())
 session = onnxruntime.InferenceSession(step_file)
 
-# what is learnt starts as the initializers of the model, what the optimizer remembers as zeros
+# what is learnt starts as the initializers of the model, what is remembered as zeros (with float16 also as a number)
 learnt = [*signature["parameters"], *signature["buffers"]]
 stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 state = {port["name"]: stored[port["name"]] for port in learnt}
-state |= {port["name"]: np.zeros(port["shape"], port["data_type"]) for port in signature["state"]}
+first = {port["name"]: 0 if port["initial"] == "zeros" else port["initial"]["value"] for port in signature["state"]}
+state |= {port["name"]: np.full(port["shape"], first[port["name"]], port["data_type"]) for port in signature["state"]}
 becomes = {port["updated"]: port["name"] for port in [*learnt, *signature["state"]]}
 
 # samples of as many clusters as the model has classes

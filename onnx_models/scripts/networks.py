@@ -63,6 +63,27 @@ def cnn(channels=(4, 8), classes=10, seed=1):
     return check(b.model("cnn"))
 
 
+def lenet(classes=10, seed=1):
+    """LeNet-5 (LeCun et al., 1998) with Relu and max pooling, 61706 numbers. input [N, 1, 28, 28], logits [N, classes]."""
+    generator = np.random.default_rng(seed)
+    b = Builder("hand")
+    x = b.input("input", ["N", 1, 28, 28])
+    for number, (before, width, pad) in enumerate([(1, 6, 2), (6, 16, 0)], 1):
+        _parameter(b, f"conv{number}.weight", generator, (width, before, 5, 5), before * 25)
+        b.initializer(f"conv{number}.bias", np.zeros(width, np.float32))
+        inputs = [x, f"conv{number}.weight", f"conv{number}.bias"]
+        b.node("Conv", inputs, f"c{number}", kernel_shape=[5, 5], pads=[pad] * 4, strides=[1, 1])
+        b.node("Relu", [f"c{number}"], f"r{number}")
+        x = b.node("MaxPool", [f"r{number}"], f"p{number}", kernel_shape=[2, 2], strides=[2, 2])
+    x = b.node("Flatten", [x], "flat", axis=1)
+    for number, (before, width) in enumerate([(16 * 5 * 5, 120), (120, 84)], 1):
+        _dense(b, x, f"fc{number}", generator, before, width, f"h{number}")
+        x = b.node("Relu", [f"h{number}"], f"a{number}")
+    _dense(b, x, "fc3", generator, 84, classes, "logits")
+    b.output("logits", ["N", classes], FLOAT)
+    return check(b.model("lenet"))
+
+
 def _parameter(builder, name, generator, shape, fan_in):
     builder.initializer(name, (generator.standard_normal(shape) * (2.0 / fan_in) ** 0.5).astype(np.float32))
 
