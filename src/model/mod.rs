@@ -40,3 +40,4 @@ pub use proto::DataType;
 pub use schema::{MAX_GRAPH_DEPTH, decoded_limit};
 pub use shape::{Dimension, Shapes, ValueType};
 pub use tensor::TensorValue;
+pub(crate) use tensor::holds_numbers;

@@ -27,6 +27,11 @@ fn element_size(data_type: DataType) -> Option<usize> {
     })
 }
 
+/// Whether tensors of a TensorProto.DataType hold plain numbers: floats, integers and bool.
+pub(crate) fn holds_numbers(data_type: i32) -> bool {
+    DataType::try_from(data_type).is_ok_and(|data_type| element_size(data_type).is_some())
+}
+
 /// One little-endian element; `bytes` has the size of the type.
 fn element(data_type: DataType, bytes: &[u8]) -> f64 {
     let mut wide = [0u8; 8];

@@ -6,7 +6,8 @@ use prost::Message;
 
 use crate::model::proto::{NodeProto, TensorProto, ValueInfoProto};
 use crate::model::{
-    DataType, Dimension, Document, GraphIndex, GrowingShapes, NodeBuilder, NodeId, TensorValue, ValueType, node,
+    DataType, Dimension, Document, GraphIndex, GrowingShapes, NodeBuilder, NodeId, TensorValue, ValueType,
+    holds_numbers, node,
 };
 use crate::rewrite::fused::{self, Fused};
 use crate::rewrite::swap::stamped;
@@ -283,7 +284,7 @@ impl<'g> Builder<'g> {
 
     /// A scalar in the element type of `like`.
     pub fn number(&mut self, like: &str, value: f64) -> String {
-        let data_type = self.data_type(like).unwrap_or(DataType::Float as i32);
+        let data_type = self.number_type(like);
         self.constant(&TensorProto::scalar("", data_type, value))
     }
 
@@ -326,6 +327,12 @@ impl<'g> Builder<'g> {
     /// TensorProto.DataType
     pub fn data_type(&self, value: &str) -> Option<i32> {
         self.shapes.get(value).data_type
+    }
+
+    /// What numbers that go with a value are written in: its TensorProto.DataType, or float where that is not known or no
+    /// type of numbers.
+    pub fn number_type(&self, value: &str) -> i32 {
+        self.data_type(value).filter(|&data_type| holds_numbers(data_type)).unwrap_or(DataType::Float as i32)
     }
 
     /// Dimensions; None: not even the rank is known.

@@ -8,7 +8,6 @@ mod tests;
 use super::Builder;
 use super::backward::{Backward, Refusal, Vjp, refusal};
 use super::convolution::{Geometry, spread};
-use crate::model::DataType;
 use crate::model::proto::TensorProto;
 
 pub(super) const RULES: &[(&str, Vjp)] = &[
@@ -43,7 +42,7 @@ fn over_windows(
 /// A small constant tensor of one number, in the element type of `like`.
 fn filled(b: &mut Builder<'_>, like: &str, dims: &[i64], value: f64) -> String {
     let count = dims.iter().product::<i64>().clamp(0, MAX_CONSTANT);
-    let data_type = b.data_type(like).unwrap_or(DataType::Float as i32);
+    let data_type = b.number_type(like);
     let mut tensor = TensorProto::vector("", data_type, &vec![value; usize::try_from(count).unwrap_or_default()]);
     tensor.dims = dims.to_vec();
     b.constant(&tensor)

@@ -148,7 +148,7 @@ fn applied(
     input: usize,
     output: usize,
 ) -> String {
-    let data_type = b.data_type(dy).unwrap_or_default();
+    let data_type = b.number_type(dy);
     let mut constant = |dims: [usize; 2], values: &[f64]| {
         let mut tensor = TensorProto::vector("", data_type, values);
         tensor.dims = dims.map(|size| size as i64).to_vec();

@@ -84,7 +84,7 @@ impl Builder<'_> {
 
     /// Zeros in a shape, of the element type of `like`.
     pub(super) fn zeros(&mut self, shape: &str, like: &str) -> String {
-        let data_type = self.data_type(like).unwrap_or(crate::model::DataType::Float as i32);
+        let data_type = self.number_type(like);
         let zero = crate::model::proto::TensorProto::vector("", data_type, &[0.0]);
         self.node("ConstantOfShape", &[shape], |node| node.tensor("value", &zero))
     }

@@ -1,7 +1,7 @@
 //! What `gradient` promises of whole graphs; rules are tested in their own files.
 
 use crate::model::proto::NodeProto;
-use crate::model::{DataType, Document, node};
+use crate::model::{DataType, Document, NodeBuilder, node};
 use crate::rewrite::testing::TestModel;
 use crate::rewrite::{DOMAIN, GRAD_OP, LOSS_AND_GRAD_OP, LOSS_OP};
 
@@ -108,6 +108,67 @@ fn values_that_have_no_gradient_are_told() {
     assert_eq!(reason("lost", &["w"]), "lost: the graph has no such value");
     assert_eq!(reason("loss", &["y"]), "y: it is no float tensor, so it has no gradient");
     assert_eq!(reason("scaled", &["w", "b"]), "the loss 'scaled' does not depend on b");
+}
+
+#[test]
+fn nodes_that_cannot_run_in_their_order_are_refused() {
+    let model = |nodes: [(&str, &[&str], &str); 3]| {
+        let w = TestModel::new(17).initializer("w", DataType::Float, &[2], &[1.0, 2.0]);
+        let all = nodes.into_iter().fold(w, |model, (op, inputs, output)| model.op(op, inputs, &[output]));
+        gradient(&all.output("y", DataType::Float, &["2"]).build(), "y", &["w"]).unwrap_err().to_string()
+    };
+    let circle = model([("Add", &["w", "b"], "a"), ("Neg", &["a"], "b"), ("Neg", &["b"], "y")]);
+    assert!(circle.contains("Add") && circle.contains("reads 'b' before that is made"), "{circle}");
+    let own = model([("Neg", &["w"], "a"), ("Add", &["a", "b"], "b"), ("Neg", &["b"], "y")]);
+    assert!(own.contains("reads 'b' before that is made"), "{own}");
+    let twice = model([("Neg", &["w"], "a"), ("Exp", &["w"], "a"), ("Neg", &["a"], "y")]);
+    assert!(twice.contains("Exp") && twice.contains("it makes 'a', which Neg"), "{twice}");
+}
+
+/// Whatever numbers stand in a file: the gradient of `node` (x → y) is a graph or an error, and neither takes long.
+#[test]
+fn sizes_beyond_all_bounds_are_survived() {
+    let built = |dims: &[i64], node: NodeBuilder| {
+        let dims: Vec<String> = dims.iter().map(i64::to_string).collect();
+        let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
+        let model = TestModel::new(17)
+            .input("x", DataType::Float, &dims)
+            .initializer("w", DataType::Float, &[1, 1, 1, 2], &[1.0, 2.0])
+            .with(node.outputs(["y"]))
+            .op("ReduceSum", &["y"], &["loss"])
+            .output("loss", DataType::Float, &[]);
+        let document = model.build();
+        let wrt = if document.graph().nodes()[0].input.len() > 1 { vec!["w", "x"] } else { vec!["x"] };
+        gradient(&document, "loss", &wrt).map(|_| ()).map_err(|error| error.to_string())
+    };
+    // more positions than an i64 counts
+    let conv = node("Conv").inputs(["x", "w"]);
+    assert_eq!(built(&[1, 1, 1 << 40, 1 << 40], conv), Ok(()));
+    // as many windows as elements in a window, a million: counted, not walked through
+    let million = 1 << 20;
+    let pool = node("AveragePool").inputs(["x"]).ints("kernel_shape", &[1, million]);
+    assert_eq!(built(&[1, 1, 1, million], pool.ints("pads", &[0, million / 2, 0, million / 2 - 1])), Ok(()));
+    // no room at all
+    let transposed = node("ConvTranspose").inputs(["x", "w"]).ints("output_shape", &[1, 1, i64::MIN, i64::MIN]);
+    let error = built(&[1, 1, 4, 4], transposed).unwrap_err();
+    assert!(error.contains("its output_shape [1, 1, -9223372036854775808"), "{error}");
+}
+
+/// Statistics that are text: a graph that no runtime takes, but no panic here.
+#[test]
+fn element_types_that_are_no_numbers_are_survived() {
+    let mut document = TestModel::new(17)
+        .input("x", DataType::Float, &["2", "1"])
+        .initializer("w", DataType::Float, &[1], &[1.0])
+        .initializer("statistics", DataType::Float, &[1], &[1.0])
+        .op("BatchNormalization", &["x", "w", "w", "statistics", "statistics"], &["y"])
+        .output("y", DataType::Float, &["2", "1"])
+        .build();
+    let mut tensor = document.graph().initializers()[1].tensor().unwrap();
+    tensor.data_type = Some(DataType::String as i32);
+    document.graph_mut().remove_initializer("statistics");
+    document.graph_mut().add_initializer(tensor);
+    assert!(gradient(&document, "y", &["w"]).is_ok());
 }
 
 #[test]

@@ -83,7 +83,10 @@ impl Geometry {
         let extra = geometry.list(c, "output_padding", 0, 0)?;
         let wanted = match c.node.attr_ints("output_shape") {
             // some exporters write all axes
-            Some(shape) if shape.len() == geometry.rank() + 2 => shape.get(2..).map(<[i64]>::to_vec),
+            Some(shape) if shape.len() == geometry.rank() + 2 => {
+                check("output_shape", shape, geometry.rank() + 2, 0)?;
+                shape.get(2..).map(<[i64]>::to_vec)
+            }
             Some(_) => Some(geometry.list(c, "output_shape", 0, 0)?),
             None => None,
         };

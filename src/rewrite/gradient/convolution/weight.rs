@@ -19,6 +19,8 @@ use super::Geometry;
 const MAX_UNFOLDED: usize = 9;
 /// Most elements of a window whose products are summed one by one (depthwise).
 const MAX_TAPS: usize = 25;
+/// Most elements of a tensor whose sizes are reckoned with; the sizes in a damaged file may be any numbers.
+const MAX_ELEMENTS: i64 = 1 << 40;
 
 /// db\[m\] = Σ over n, o of dy\[n, m, o\], for so many spatial axes.
 pub(crate) fn bias_gradient(b: &mut Builder<'_>, dy: &str, rank: usize) -> String {
@@ -40,7 +42,7 @@ pub(crate) fn weight_gradient(b: &mut Builder<'_>, dy: &str, x: &str, w: &str, g
     dw
 }
 
-/// All sizes but the batch.
+/// All sizes but the batch, and none so large that a product of them overflows.
 struct Sizes {
     /// Groups.
     groups: i64,
@@ -60,7 +62,9 @@ impl Sizes {
         let from = |value: &str| -> Option<Vec<i64>> { b.dims(value)?.get(2..)?.iter().map(|d| d.known()).collect() };
         let (plane, windows) = (from(x)?, from(dy)?);
         let all = [kernel, &plane[..], &windows[..]];
-        if all.iter().any(|sizes| sizes.len() != geometry.rank() || sizes.iter().any(|&size| size < 1)) {
+        let filter = [&[*outputs, *inputs, geometry.group], kernel].concat();
+        let too_many = [&filter, &plane, &windows].iter().any(|sizes| elements(sizes).is_none());
+        if too_many || all.iter().any(|sizes| sizes.len() != geometry.rank()) {
             return None;
         }
         let (outputs, kernel) = (outputs / geometry.group, kernel.to_vec());
@@ -69,7 +73,7 @@ impl Sizes {
 
     /// Elements of a window.
     fn taps(&self) -> usize {
-        self.kernel.iter().try_fold(1usize, |n, &k| n.checked_mul(usize::try_from(k).ok()?)).unwrap_or(usize::MAX)
+        elements(&self.kernel).and_then(|taps| usize::try_from(taps).ok()).unwrap_or(usize::MAX)
     }
 
     /// Every channel by itself.
@@ -97,6 +101,12 @@ impl Sizes {
     fn group_axis(&self) -> Vec<i64> {
         if self.groups == 1 { vec![] } else { vec![self.groups] }
     }
+}
+
+/// How many elements a tensor of these sizes has, where memory could hold them.
+fn elements(sizes: &[i64]) -> Option<i64> {
+    let count = sizes.iter().try_fold(1i64, |n, &size| n.checked_mul(size).filter(|_| size > 0))?;
+    (count <= MAX_ELEMENTS).then_some(count)
 }
 
 /// The elements of every window at each place of the kernel: x cut, with the window's sizes, one value per place.

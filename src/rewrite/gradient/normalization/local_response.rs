@@ -1,6 +1,5 @@
 //! LRN: by the channels around.
 
-use crate::model::DataType;
 use crate::model::proto::TensorProto;
 use crate::rewrite::gradient::Builder;
 use crate::rewrite::gradient::backward::{Backward, Refusal, refusal};
@@ -48,7 +47,7 @@ fn sum_of_channels(b: &mut Builder<'_>, value: &str, rank: usize, before: i64, a
     let lifted = b.op("Unsqueeze", &[value, &one]);
     let mut ones = TensorProto::vector(
         "",
-        b.data_type(value).unwrap_or(DataType::Float as i32),
+        b.number_type(value),
         &vec![1.0; usize::try_from(before + 1 + after).unwrap_or_default()],
     );
     let planes = rank - 2;

@@ -1,7 +1,7 @@
 //! AveragePool.
 
+use crate::model::Dimension;
 use crate::model::proto::TensorProto;
-use crate::model::{DataType, Dimension};
 use crate::rewrite::gradient::Builder;
 use crate::rewrite::gradient::backward::{Backward, Refusal};
 use crate::rewrite::gradient::convolution::Geometry;
@@ -67,21 +67,23 @@ fn share(c: &mut Backward<'_, '_>, x: &str, dy: &str, kernel: &[i64], geometry: 
 fn known_share(b: &mut Builder<'_>, x: &str, dy: &str, kernel: &[i64], geometry: &Geometry) -> Option<String> {
     let sizes = |value: &str| -> Option<Vec<i64>> { b.dims(value)?.get(2..)?.iter().map(Dimension::known).collect() };
     let (plane, windows) = (sizes(x)?, sizes(dy)?);
-    let all = windows.iter().try_fold(1i64, |n, &size| n.checked_mul(size))?;
-    if windows.len() != kernel.len() || plane.len() != kernel.len() || !(0..=MAX_CONSTANT).contains(&all) {
+    let all = windows.iter().try_fold(1i64, |n, &size| n.checked_mul(size).filter(|_| size > 0))?;
+    if windows.len() != kernel.len() || plane.len() != kernel.len() || all > MAX_CONSTANT {
         return None;
     }
     let mut shares = vec![1.0];
     for (axis, &windows) in windows.iter().enumerate() {
+        let dilation = geometry.dilations[axis];
+        // elements of a window in front of `at`, which is counted from the window's first
+        let in_front_of = |at: i64| (at.clamp(0, kernel[axis] * dilation) + dilation - 1) / dilation;
         let inside = |window: i64| {
             let start = window * geometry.strides[axis] - geometry.before[axis];
-            let elements = (0..kernel[axis]).map(|k| start + k * geometry.dilations[axis]);
-            elements.filter(|at| (0..plane[axis]).contains(at)).count() as f64
+            (in_front_of(plane[axis].saturating_sub(start)) - in_front_of(-start)).max(0) as f64
         };
         let of_axis: Vec<f64> = (0..windows).map(inside).collect();
         shares = shares.iter().flat_map(|share| of_axis.iter().map(move |inside| share / inside)).collect();
     }
-    let data_type = b.data_type(x).unwrap_or(DataType::Float as i32);
+    let data_type = b.number_type(x);
     let mut tensor = TensorProto::vector("", data_type, &shares);
     tensor.dims = [&[1, 1], &windows[..]].concat();
     Some(b.constant(&tensor))

@@ -1,6 +1,5 @@
 //! MaxPool.
 
-use crate::model::DataType;
 use crate::model::proto::{NodeProto, TensorProto};
 use crate::rewrite::gradient::Builder;
 use crate::rewrite::gradient::backward::{Backward, Refusal, refusal};
@@ -60,7 +59,7 @@ fn zeros_for(b: &mut Builder<'_>, x: &str) -> String {
             b.op("Reshape", &[&count, &one])
         }
     };
-    let zero = TensorProto::vector("", b.data_type(x).unwrap_or(DataType::Float as i32), &[0.0]);
+    let zero = TensorProto::vector("", b.number_type(x), &[0.0]);
     b.node("ConstantOfShape", &[&count], |node| node.tensor("value", &zero))
 }
 
