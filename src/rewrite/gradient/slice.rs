@@ -48,6 +48,7 @@ pub(super) fn slice(c: &mut Backward<'_, '_>) -> Result<(), Refusal> {
 fn known_axes(c: &Backward<'_, '_>, rank: usize, count: Option<usize>) -> Result<Option<Vec<usize>>, Refusal> {
     let axes = match (c.node.input_at(3), count) {
         (Some(axes), _) => c.b.known_ints(axes),
+        (None, Some(count)) if count > rank => return Err(refusal(format!("it cuts {count} axes of {rank}"))),
         (None, count) => count.map(|count| (0..count as i64).collect()),
     };
     let Some(axes) = axes else { return Ok(None) };

@@ -133,12 +133,14 @@ fn sizes_beyond_all_bounds_are_survived() {
         let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
         let model = TestModel::new(17)
             .input("x", DataType::Float, &dims)
+            .input("starts", DataType::Int64, &["4611686018427387904"])
             .initializer("w", DataType::Float, &[1, 1, 1, 2], &[1.0, 2.0])
             .with(node.outputs(["y"]))
             .op("ReduceSum", &["y"], &["loss"])
             .output("loss", DataType::Float, &[]);
         let document = model.build();
-        let wrt = if document.graph().nodes()[0].input.len() > 1 { vec!["w", "x"] } else { vec!["x"] };
+        let reads_w = document.graph().nodes()[0].input.iter().any(|input| input == "w");
+        let wrt = if reads_w { vec!["w", "x"] } else { vec!["x"] };
         gradient(&document, "loss", &wrt).map(|_| ()).map_err(|error| error.to_string())
     };
     // more positions than an i64 counts
@@ -148,6 +150,9 @@ fn sizes_beyond_all_bounds_are_survived() {
     let million = 1 << 20;
     let pool = node("AveragePool").inputs(["x"]).ints("kernel_shape", &[1, million]);
     assert_eq!(built(&[1, 1, 1, million], pool.ints("pads", &[0, million / 2, 0, million / 2 - 1])), Ok(()));
+    // more axes than there are
+    let slice = node("Slice").inputs(["x", "starts", "starts"]);
+    assert!(built(&[2, 2], slice).unwrap_err().contains("it cuts 4611686018427387904 axes of 2"));
     // no room at all
     let transposed = node("ConvTranspose").inputs(["x", "w"]).ints("output_shape", &[1, 1, i64::MIN, i64::MIN]);
     let error = built(&[1, 1, 4, 4], transposed).unwrap_err();
